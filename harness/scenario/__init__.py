@@ -1,0 +1,1 @@
+"""TOML to typed values: workloads, drill profiles, service-level objectives."""
