@@ -81,3 +81,9 @@ def read_all_samples(folder: Path) -> Samples:
     parts = [read_samples(p) for p in sorted(folder.glob("requests-*.bin"))]
     merged = np.concatenate(parts) if parts else empty_samples()
     return merged[np.lexsort((merged["sequence"], merged["intended"]))]
+
+
+def pick(samples: Samples, keep: npt.NDArray[np.bool_]) -> Samples:
+    """The samples where ``keep`` is true."""
+    picked: Samples = samples[keep]
+    return picked

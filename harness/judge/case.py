@@ -1,0 +1,224 @@
+"""Judging one case: what had to hold for the case to mean anything, then what the drill asserted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from harness.judge import quantities
+from harness.judge.checks import Check, CheckResult, answer, check_from_json
+from harness.judge.summary import CaseSummary
+from harness.model import SCHEMA_VERSION, Estimate, Verdict, json_number
+from harness.timeline.record import CaseRecord
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Something that must hold for a case to pass, whatever the drill asserts."""
+
+    name: str
+    verdict: Verdict
+    detail: str
+
+
+@dataclass(frozen=True)
+class CaseJudgement:
+    """A case, judged."""
+
+    name: str
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    conditions: tuple[Condition, ...]
+    checks: tuple[CheckResult, ...]
+    summary: CaseSummary
+
+
+# Steady state: what must be in tolerance before anything is injected. (quantity, arguments, op, bound's name)
+STEADY_STATE: tuple[tuple[str, dict[str, Any], str, str], ...] = (
+    ("error_rate", {}, "<=", "error_rate"),
+    ("latency_ms", {"p": 99.0}, "<=", "recall_p99_ms"),
+    ("semantic_lost_ratio", {}, "<=", "semantic_timeout_ratio"),
+)
+
+
+def judge_case(record: CaseRecord) -> CaseJudgement:
+    """Judge a recorded case. The same record always gives the same judgement."""
+    summary = CaseSummary(record)
+    checks = tuple(answer(summary, check_from_json(c)) for c in record.checks.get("checks", []))
+    ended = str(record.checks.get("ended", "never"))
+    conditions = tuple(conditions_of(summary, ended, len(checks)))
+    verdict = Verdict.worst([*(c.verdict for c in conditions), *(c.verdict for c in checks)])
+    reasons = [f"{c.name}: {c.detail}" for c in conditions if c.verdict is not Verdict.PASS]
+    reasons += [c.reason for c in checks if c.verdict is not Verdict.PASS]
+    return CaseJudgement(record.name, verdict, tuple(reasons), conditions, checks, summary)
+
+
+def conditions_of(summary: CaseSummary, ended: str, checks: int) -> list[Condition]:
+    """The conditions of a PASS that no drill has to spell out (DESIGN.md, "Verdicts")."""
+    record = summary.record
+    skipped = record.last("unsupported")
+    if skipped is not None:
+        return [Condition("capabilities", Verdict.UNSUPPORTED, str(skipped.get("reason", "")))]
+    aborted = record.last("aborted")
+    if aborted is not None:
+        return [Condition("run", Verdict.ABORTED, str(aborted.get("reason", "aborted")))]
+    if record.last("run_ended") is None:
+        return [Condition("run", Verdict.ABORTED, "the record ends before the run did: the harness was killed")]
+    found = [Condition("run", Verdict.PASS, "ran to its end")]
+    baseline = baseline_conditions(summary)
+    found += baseline
+    if record.first("baseline_rejected") is None:
+        found += [_exercised(summary), _healed(summary)]
+        found.append(_load_held(summary))
+    if ended != "completed":
+        found += _body(ended, found)
+    elif checks == 0:
+        found.append(Condition("checks", Verdict.INCONCLUSIVE, "the drill asserted nothing"))
+    return found
+
+
+def _body(ended: str, found: list[Condition]) -> list[Condition]:
+    """How the drill's body ended. A failed assertion speaks through its check; anything else is no pass."""
+    if ended == "assertion" or any(c.verdict is not Verdict.PASS for c in found):
+        return []
+    return [Condition("drill", Verdict.INCONCLUSIVE, f"the drill did not run to its end ({ended})")]
+
+
+def baseline_conditions(summary: CaseSummary) -> list[Condition]:
+    """Whether the steady state was established: every tolerance met before anything was injected."""
+    window = summary.view.windows.get("baseline")
+    if window is None:
+        return [Condition("steady state", Verdict.INCONCLUSIVE, "no baseline was recorded")]
+    found = []
+    doubt = summary.load_doubt(window)
+    if doubt:
+        found.append(Condition("steady state", Verdict.INCONCLUSIVE, doubt))
+    for name, arguments, op, bound in STEADY_STATE:
+        limit = summary.view.limit(bound)
+        if name == "semantic_lost_ratio" and summary.record.manifest.get("cohort_rate", 0.0) == 0.0:
+            continue
+        check = Check("baseline", name, arguments, op, limit, bound, "steady state")
+        result = answer(summary, check)
+        if result.verdict is not Verdict.PASS:
+            prefix = "out of tolerance before any fault" if result.verdict is Verdict.FAIL else "not established"
+            found.append(Condition("steady state", Verdict.INCONCLUSIVE, f"{prefix}: {result.reason}"))
+    return found or [Condition("steady state", Verdict.PASS, "in tolerance before the fault")]
+
+
+def _exercised(summary: CaseSummary) -> Condition:
+    pieces = summary.evidence
+    detail = "; ".join(piece.detail for piece in pieces)
+    if summary.record.first("effect_not_observed") is not None:
+        why = summary.record.first("effect_not_observed") or {}
+        detail = f"{why.get('detail', 'no effect within the deadline')}; {detail}"
+        return Condition("fault", Verdict.NOT_EXERCISED, detail)
+    if any(piece.seen for piece in pieces):
+        return Condition("fault", Verdict.PASS, detail)
+    return Condition("fault", Verdict.NOT_EXERCISED, detail or "no evidence that the fault took effect")
+
+
+def _healed(summary: CaseSummary) -> Condition:
+    record = summary.record
+    if record.manifest.get("fault", {}).get("kind") == "no_fault":
+        return Condition("heal", Verdict.PASS, "nothing to heal")
+    failed = record.last("heal_failed")
+    if failed is not None:
+        return Condition("heal", Verdict.ABORTED, f"the fault could not be healed: {failed.get('detail', '')}")
+    missing = record.last("heal_not_observed")
+    if missing is not None:
+        return Condition(
+            "heal", Verdict.FAIL, f"healed and acknowledged, yet {missing.get('detail', 'still in force')}"
+        )
+    if record.last("healed_observed") is None:
+        return Condition("heal", Verdict.ABORTED, "the fault was never seen healed")
+    return Condition("heal", Verdict.PASS, "healed, and seen healed")
+
+
+def _load_held(summary: CaseSummary) -> Condition:
+    for name in ("during", "after"):
+        window = summary.view.windows.get(name)
+        if window is None:
+            return Condition("load", Verdict.INCONCLUSIVE, f"the window '{name}' was never recorded")
+        doubt = summary.load_doubt(window)
+        if doubt:
+            return Condition("load", Verdict.INCONCLUSIVE, f"{name}: {doubt}")
+    return Condition("load", Verdict.PASS, "the offered rate was held")
+
+
+def verdict_json(judgement: CaseJudgement) -> dict[str, Any]:
+    """The case's ``verdict.json`` (its schema is documented in ``results/README.md``)."""
+    summary = judgement.summary
+    manifest = summary.record.manifest
+    return {
+        "schema": SCHEMA_VERSION,
+        "name": judgement.name,
+        "verdict": judgement.verdict.value,
+        "reasons": list(judgement.reasons),
+        "conditions": [{"name": c.name, "verdict": c.verdict.value, "detail": c.detail} for c in judgement.conditions],
+        "checks": [result.as_json() for result in judgement.checks],
+        "degradation": _degradation(summary),
+        "recovery_time_s": {
+            r.name: {"state": r.state, "events": r.events, **r.seconds.as_json()} for r in summary.recoveries
+        },
+        "acknowledged_memories": _read_back(summary),
+        "samples": {
+            name: {"requests": len(summary.view.within(window)), "duration_s": window.duration_s}
+            | summary.rates(window)
+            for name, window in sorted(summary.view.windows.items())
+        },
+        "fault": manifest.get("fault", {}),
+        "evidence": [{"name": e.name, "seen": e.seen, "detail": e.detail} for e in summary.evidence],
+        "attempt": manifest.get("attempt", 1),
+        "seed": manifest.get("seed"),
+    }
+
+
+_DEGRADATION: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("error_rate", {}),
+    ("latency_ms", {"p": 50.0}),
+    ("latency_ms", {"p": 99.0}),
+    ("semantic_lost_ratio", {}),
+    ("recall_found_ratio", {}),
+    ("consolidation_failure_ratio", {}),
+)
+
+
+def _degradation(summary: CaseSummary) -> dict[str, Any]:
+    """Baseline against fault, per signal: values and intervals of both windows."""
+    found: dict[str, Any] = {}
+    for name, arguments in _DEGRADATION:
+        label = Check("", name, arguments, "<=", math.nan, "", "").label.lstrip(".")
+        found[label] = {
+            window: _plain(quantities.measure(summary.view, window, name, arguments))
+            for window in ("baseline", "during", "after")
+        }
+    return found
+
+
+def _plain(estimate: Estimate) -> dict[str, Any]:
+    return {
+        "value": json_number(estimate.value),
+        **estimate.interval.as_json(),
+        "unit": estimate.unit,
+        "samples": estimate.samples,
+    }
+
+
+def _read_back(summary: CaseSummary) -> dict[str, Any]:
+    result = summary.read_back
+    counts = ("acknowledged", "checked", "lost", "stale", "corrupted", "misplaced", "unrecallable", "unreachable")
+    return {name: getattr(result, name) for name in counts} | {"examples": result.examples}
+
+
+def session_json(session: str, cases: list[dict[str, Any]]) -> dict[str, Any]:
+    """The session's ``verdict.json``: the worst of its cases, where a case counts by its last attempt."""
+    last: dict[str, dict[str, Any]] = {}
+    for case in cases:
+        last[str(case["name"]).partition("~")[0]] = case
+    return {
+        "schema": SCHEMA_VERSION,
+        "session": session,
+        "verdict": Verdict.worst(Verdict(case["verdict"]) for case in last.values()).value,
+        "cases": cases,
+    }

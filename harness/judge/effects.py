@@ -1,0 +1,184 @@
+"""Was the fault really there? And when did its effect go away?
+
+For every kind of fault: *evidence* that it took effect, read from something other than the injector's return code
+and other than what the drill asserts, and the *effect signal* whose change point dates the recovery even where
+degradation is so graceful that no user-visible signal moves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.judge import witness
+from harness.judge.intervals import binomial_interval, quantile, share
+from harness.judge.recovery import SignalEvents
+from harness.judge.view import CaseView, attempted, blocks, recalls, service_ms
+from harness.model import Cohort, Outcome, SemanticMissing, Window
+from harness.timeline.samples import Samples
+
+WEAK = 0.6  # an effect whose upper bound is below this share of the dose asked for is not the fault asked for
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One piece of evidence: ``seen`` is None where it cannot be told."""
+
+    name: str
+    seen: bool | None
+    detail: str
+
+
+def evidence(view: CaseView) -> list[Evidence]:
+    """Independent evidence of the case's fault; for a control case, that there was none to see."""
+    during, baseline = view.windows.get("during"), view.windows.get("baseline")
+    kind = str(view.fault.get("kind"))
+    if kind == "no_fault":
+        return [Evidence("control", True, "a control case injects nothing")]
+    if during is None or baseline is None:
+        return [Evidence(kind, None, "the fault was never in force for a whole window")]
+    judge = _EVIDENCE.get(kind, _event_evidence)
+    return judge(view, baseline, during)
+
+
+def _event_evidence(view: CaseView, _baseline: Window, _during: Window) -> list[Evidence]:
+    seen = view.record.first("effective_observed")
+    return [Evidence("observed", seen is not None, str(seen.get("detail", "")) if seen else "no effect was observed")]
+
+
+def _of_canary(view: CaseView, samples: Samples) -> Samples:
+    asked = recalls(samples)
+    return asked[np.isin(asked["user"], view.canary_users)]
+
+
+def _slower_recalls(view: CaseView, baseline: Window, during: Window) -> list[Evidence]:
+    """Recalls of canary users take longer: by the semantic budget at least, as they wait for the pathway in vain.
+
+    Only the median of the service time is read: neither an answer's own account nor any counter.
+    """
+    budget = view.limit("semantic_timeout_ms", 8.0)
+    dose = float(view.fault.get("latency_ms", 0.0))
+    expected = min(dose, budget) if view.fault["kind"] == "semantic_latency" else dose
+    before, while_on = _of_canary(view, view.within(baseline)), _of_canary(view, view.within(during))
+    if len(before) < 20 or len(while_on) < 20:
+        return [Evidence("slower_recalls", None, "fewer than 20 recalls of canary users in a window")]
+    base = quantile(service_ms(before), 0.5, blocks(before), "ms")
+    now = quantile(service_ms(while_on), 0.5, blocks(while_on), "ms")
+    shift = now.interval.low - base.interval.high
+    text = (
+        f"median service time of canary users' recalls {base.value:.2f} -> {now.value:.2f} ms "
+        f"(at least {shift:+.2f} ms; a fault of {dose:g} ms adds about {expected:g} ms)"
+    )
+    return [Evidence("slower_recalls", shift >= 0.5 * expected, text)]
+
+
+def _missed_successes(view: CaseView, baseline: Window, during: Window) -> list[Evidence]:
+    """Consolidation successes stay out when due: read from the age of the last success, not from a failure counter."""
+    rate = float(view.fault.get("fail_rate", 1.0))
+    before, due_before = witness.missed_successes(view, baseline)
+    missed, due = witness.missed_successes(view, during)
+    if due < 5 or due_before < 5:
+        return [Evidence("missed_successes", None, f"only {due} runs were due while the fault was in force")]
+    quiet = binomial_interval(before, due_before)
+    now = binomial_interval(missed, due)
+    seen = now.low > quiet.low and missed / due > before / due_before and now.high >= WEAK * rate and missed > 0
+    text = (
+        f"{missed} of {due} due successes stayed out (before: {before} of {due_before}); asked for {rate:.0%}, "
+        f"so at least {WEAK * rate:.0%} must be possible"
+    )
+    return [Evidence("missed_successes", seen, text)]
+
+
+def _invalid_state(view: CaseView, baseline: Window, during: Window) -> list[Evidence]:
+    """The binding state itself, over the admin API: neither filter nor violation counter."""
+    rate = float(view.fault.get("corruption_rate", 1.0))
+    before, now = witness.invalid_bindings(view, baseline), witness.invalid_bindings(view, during)
+    if not now.known:
+        filtered = _filtered(view, during)
+        if not filtered:
+            return [Evidence("invalid_bindings", None, now.note)]
+        return [Evidence("filtered_bindings", True, f"{filtered} recalls filtered bindings")]
+    seen = now.value > (before.value if before.known else 0.0) and now.interval.high >= WEAK * rate
+    text = f"{now.value:.1%} of bindings invalid in the admin state; asked for {rate:.1%}"
+    return [Evidence("invalid_bindings", seen, text)]
+
+
+def _filtered(view: CaseView, window: Window) -> int:
+    return int(np.count_nonzero(attempted(view.within(window))["bindings_filtered"] > 0))
+
+
+_EVIDENCE: dict[str, Callable[[CaseView, Window, Window], list[Evidence]]] = {
+    "semantic_latency": _slower_recalls,
+    "recall_latency": _slower_recalls,
+    "consolidation_failure": _missed_successes,
+    "binding_corruption": _invalid_state,
+}
+
+
+def effect_signal(view: CaseView) -> SignalEvents | None:
+    """The fault's own effect as yes/no events; None where the fault has none of its own (a control case)."""
+    make = _SIGNALS.get(str(view.fault.get("kind")))
+    return make(view) if make else None
+
+
+def _signal(
+    name: str, samples: Samples, affected: np.ndarray[tuple[int], np.dtype[np.bool_]], tolerance: float
+) -> SignalEvents:
+    return SignalEvents(name, samples["sent"].copy(), samples["done"].copy(), affected, tolerance)
+
+
+def _semantic_lost(view: CaseView) -> SignalEvents:
+    """Recalls of canary users that lost the semantic pathway, or failed altogether."""
+    asked = _of_canary(view, view.requests)
+    lost = np.isin(
+        asked["semantic_missing"],
+        [int(SemanticMissing.TIMEOUT), int(SemanticMissing.FAILED), int(SemanticMissing.BREAKER_OPEN)],
+    )
+    lost |= asked["outcome"] != int(Outcome.OK)
+    keep = (asked["cohort"] != int(Cohort.CONTROL)) | (asked["outcome"] != int(Outcome.OK))
+    return _signal("semantic_pathway_lost", asked[keep], lost[keep], view.limit("semantic_timeout_ratio", 0.1))
+
+
+def _slow(view: CaseView) -> SignalEvents:
+    asked = _of_canary(view, view.requests)
+    baseline = _of_canary(view, view.within(view.windows.get("baseline")))
+    usual = float(np.median(service_ms(baseline))) if len(baseline) else 0.0
+    slow = service_ms(asked) > usual + 0.5 * float(view.fault.get("latency_ms", 0.0))
+    return _signal("slowed_recalls", asked, slow, 0.05)
+
+
+def _filtered_bindings(view: CaseView) -> SignalEvents:
+    tried = attempted(view.requests)
+    return _signal("filtered_bindings", tried, tried["bindings_filtered"] > 0, 0.01)
+
+
+_SIGNALS: dict[str, Callable[[CaseView], SignalEvents]] = {
+    "semantic_latency": _semantic_lost,
+    "recall_latency": _slow,
+    "binding_corruption": _filtered_bindings,
+    "consolidation_failure": witness.consolidation_runs,
+}
+
+
+def user_signals(view: CaseView) -> list[SignalEvents]:
+    """The steady-state signals every case has: failed requests, recalls slower than the SLO, answers gone missing."""
+    every = view.requests
+    asked = recalls(every)
+    limit = view.limit("recall_p99_ms", math.inf)
+    slow = ((asked["done"] - asked["intended"]) * 1e3 > limit) | (asked["outcome"] != int(Outcome.OK))
+    return [
+        _signal("errors", every, every["outcome"] != int(Outcome.OK), view.limit("error_rate", 0.001)),
+        _signal("recall_latency_over_slo", asked, slow, 0.01),
+    ]
+
+
+def lost_share(view: CaseView, window: Window) -> float:
+    """The share of events of the effect signal that were affected in a window; NaN where there are none."""
+    signal = effect_signal(view)
+    if signal is None:
+        return math.nan
+    inside = signal.within(window.start, window.end)
+    return share(inside.hits, inside.count, "events").value
