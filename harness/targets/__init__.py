@@ -1,0 +1,1 @@
+"""Where Engram runs: embedded (started here) or attached (somebody else's)."""
