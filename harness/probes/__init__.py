@@ -1,0 +1,1 @@
+"""Probes observe and record; they never act."""
