@@ -40,7 +40,7 @@ class Profile:
 
 def profile_names(path: Path) -> list[str]:
     """The profiles a file offers."""
-    return list(read_document(path).table("profiles").keys())
+    return list(read_document(path).table("profiles"))
 
 
 def load_profile(path: Path, name: str) -> Profile:
@@ -53,7 +53,6 @@ def load_profile(path: Path, name: str) -> Profile:
     every = {
         key: _profile(key, document.table("profiles").table(key), durations, limits) for key in profile_names(path)
     }
-    document.raw("profiles")
     for table in (durations, limits, document):
         table.finish()
     if name not in every:

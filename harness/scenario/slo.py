@@ -50,7 +50,7 @@ def load_objectives(path: Path) -> Objectives:
     """Read an SLO file. Raises :class:`~harness.errors.ConfigError` naming file, line and key."""
     document = read_document(path)
     limits: dict[str, Limit] = {}
-    for name in document.keys():
+    for name in document:
         table = document.table(name)
         value = table.number("value", low=0.0)
         where = table.where("value").split(":")
