@@ -71,6 +71,7 @@ def conditions_of(summary: CaseSummary, ended: str, checks: int) -> list[Conditi
     if record.first("baseline_rejected") is None:
         found += [_exercised(summary), _healed(summary)]
         found.append(_load_held(summary))
+    found += _durability(summary)
     if ended != "completed":
         found += _body(ended, found)
     elif checks == 0:
@@ -133,6 +134,18 @@ def _healed(summary: CaseSummary) -> Condition:
     if record.last("healed_observed") is None:
         return Condition("heal", Verdict.ABORTED, "the fault was never seen healed")
     return Condition("heal", Verdict.PASS, "healed, and seen healed")
+
+
+def _durability(summary: CaseSummary) -> list[Condition]:
+    """Whatever a drill is about, an acknowledged memory that is gone or wrong is a failure."""
+    result = summary.read_back
+    bad = {name: getattr(result, name) for name in ("lost", "stale", "corrupted", "misplaced")}
+    if not any(bad.values()):
+        return []
+    counts = ", ".join(f"{count} {name}" for name, count in bad.items() if count)
+    examples = "; ".join(text for name in bad for text in result.examples.get(name, [])[:2])
+    detail = f"{counts} of {result.checked:,} acknowledged memories read back: {examples}"
+    return [Condition("durability", Verdict.FAIL, detail)]
 
 
 def _load_held(summary: CaseSummary) -> Condition:

@@ -284,6 +284,22 @@ def availability(view: CaseView, window: Window) -> Estimate:
 
 
 @quantity()
+def failed_health_probes(view: CaseView, window: Window) -> Estimate:
+    """Health probes that were not answered with success."""
+    readings = witness.availability(view, window)
+    if readings.samples == 0:
+        return readings
+    return exactly(round((1 - readings.value) * readings.samples), readings.samples, "probes", "health probes")
+
+
+@quantity()
+def failed_consolidations(view: CaseView, window: Window) -> Estimate:
+    """Consolidation runs that failed, counted."""
+    runs = witness.consolidation_runs(view, window)
+    return exactly(runs.hits, runs.count, "runs", "consolidation runs")
+
+
+@quantity()
 def rss_growth_mb_per_h(view: CaseView, window: Window) -> Estimate:
     """Growth of the target's resident memory, MB per hour."""
     return witness.rss_growth(view, window)
