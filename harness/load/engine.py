@@ -1,0 +1,315 @@
+"""What a slot does: take the next arrival, wait for its instant, send, check, record. Knows gevent, not Locust."""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import time
+from collections.abc import Callable
+
+import gevent
+from gevent.event import Event
+from gevent.pool import Pool
+
+from harness.errors import HarnessError, LoadError
+from harness.load.alarm import Alarm
+from harness.load.answers import Reading, read_answer
+from harness.load.arrivals import Arrivals
+from harness.load.exchange import ExchangeFailed, HttpPool, endpoint_of
+from harness.load.live import W_COMPLETED, W_CONNECTS, W_IN_FLIGHT, W_NO_SLOT, W_SENT, W_TAKEN, LiveWriter
+from harness.load.payload import PRELOAD_VERSION, PayloadBank, version_of
+from harness.load.plan import ProcessPlan
+from harness.load.recording import SampleWriter
+from harness.load.wire import Requests
+from harness.model import Cue, Flag, Op, Outcome
+
+_PULSE_S = 0.02
+_FLUSH_EVERY = 4  # pulses: 80 ms
+_NO_SLOT, _NEW = int(Flag.NO_FREE_SLOT), int(Flag.NEW_CONNECTION)
+_NOTHING = Reading(int(Outcome.CANCELLED))
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_RETRIES = 6
+
+
+class Engine:
+    """The state that all slots of a process share."""
+
+    def __init__(self, plan: ProcessPlan, api_key: str | None, on_failure: Callable[[str], None]) -> None:
+        workload = plan.workload
+        endpoint = endpoint_of(plan.base_url)
+        self._plan = plan
+        self._on_failure = on_failure
+        self._bank = PayloadBank(workload, plan.seed)
+        self._requests = Requests(workload, self._bank, endpoint, api_key)
+        self._pool = HttpPool(endpoint)
+        self._stream = Arrivals(plan.seed, workload).stream(plan.process, plan.processes)
+        self._timeout_s = workload.request_timeout_s
+        self._samples = SampleWriter(plan.samples_path)
+        self._live = LiveWriter(plan.live_path)
+        self._alarm = Alarm()
+        self._go = Event()
+        self._t0 = math.inf
+        self._stop_at = math.inf
+        self._in_flight = 0
+        self.waiting_slots = 0
+        self._beat()
+
+    def warm(self) -> None:
+        """Prepare payloads and start recording the process' own state."""
+        self._bank.warm()
+        gevent.spawn(self._pulse)
+
+    def keep_samples(self, on: bool) -> None:
+        """Whether requests leave raw samples (counters and histograms always count them)."""
+        self._samples.keeping = on
+
+    # -- the load -----------------------------------------------------------------------------------------------
+
+    def start(self, t0: float) -> None:
+        """Let the slots go; arrival 0's origin is the monotonic instant ``t0``."""
+        self._t0 = t0
+        self._go.set()
+
+    def run_slot(self) -> None:
+        """One slot, until the load stops. A slot sends one request at a time."""
+        self.waiting_slots += 1
+        self._go.wait()
+        t0, stream, words, now_of = self._t0, self._stream, self._live.words, time.monotonic
+        while now_of() < self._stop_at:
+            sequence, offset, op, user, item, space, cue = next(stream)
+            words[W_TAKEN] += 1
+            intended = t0 + offset
+            version = version_of(sequence)
+            # Built before the instant, so that what it costs delays nobody.
+            request = self._requests.build(op, item, space, user, cue, version)
+            if now_of() < intended:
+                if intended >= self._stop_at:
+                    return
+                self._alarm.wait_until(intended)
+                if intended >= self._stop_at:
+                    return
+                flags = 0
+                sent = now_of()
+                self._live.lag.record(sent - intended)
+            else:
+                # Nobody was waiting when it fell due: every slot was busy with the target.
+                flags = _NO_SLOT
+                words[W_NO_SLOT] += 1
+                sent = now_of()
+            words[W_SENT] += 1
+            self._perform(request, intended, sent, sequence, op, user, item, space, cue, version, flags)
+
+    def _perform(
+        self,
+        request: bytes,
+        intended: float,
+        sent: float,
+        sequence: int,
+        op: int,
+        user: int,
+        item: int,
+        space: int,
+        cue: int,
+        version: int,
+        flags: int,
+    ) -> tuple[Reading, int, bytes]:
+        """Send, judge and record one request; gives the reading, the HTTP status and the answer."""
+        live = self._live
+        status, body, done = 0, b"", 0.0
+        reading = _NOTHING
+        self._in_flight += 1
+        live.words[W_IN_FLIGHT] = self._in_flight
+        try:
+            status, body, fresh = self._pool.exchange(request, self._timeout_s)
+            done = time.monotonic()
+            if fresh:
+                flags |= _NEW
+            reading = read_answer(op, status, body, item, space, version)
+        except ExchangeFailed as failed:
+            done = time.monotonic()
+            status = failed.status
+            reading = Reading(int(failed.outcome))
+        finally:
+            # A greenlet killed in flight (GreenletExit) passes here too: its request was sent and must be recorded.
+            self._in_flight -= 1
+            live.words[W_IN_FLIGHT] = self._in_flight
+            live.words[W_COMPLETED] += 1
+            self._record(
+                intended, sent, done or time.monotonic(), sequence, op, user, item, space, cue, version, flags, status,
+                reading,
+            )  # fmt: skip
+        return reading, status, body
+
+    def _record(
+        self,
+        intended: float,
+        sent: float,
+        done: float,
+        sequence: int,
+        op: int,
+        user: int,
+        item: int,
+        space: int,
+        cue: int,
+        version: int,
+        flags: int,
+        status: int,
+        reading: Reading,
+    ) -> None:
+        live = self._live
+        if not flags & Flag.PRELOAD:
+            live.count(op, reading.outcome)
+            if reading.outcome != Outcome.CANCELLED:
+                live.latency[op].record(done - intended)
+                live.service[op].record(done - sent)
+        self._samples.append(
+            intended,
+            sent,
+            done,
+            sequence,
+            user,
+            item,
+            space,
+            status,
+            reading.results,
+            reading.bindings_filtered,
+            reading.convergent,
+            op,
+            reading.outcome,
+            reading.cohort,
+            reading.pathway,
+            reading.semantic_missing,
+            cue,
+            reading.found,
+            flags | reading.flags,
+            reading.rank,
+            version if op == Op.STORE else reading.version,
+        )
+
+    def stop(self, stop_at: float) -> int:
+        """End the load: arrivals due from ``stop_at`` on are not sent. Gives the number due but never sent.
+
+        Waits for what is in flight, which the request timeout bounds, and records the arrivals that fell due while
+        every slot was busy as cancelled, so that no sequence number is missing.
+        """
+        self._stop_at = stop_at
+        self._alarm.release_after(math.nextafter(stop_at, 0.0))
+        gevent.sleep(max(0.0, stop_at - time.monotonic()) + 0.005)
+        give_up = time.monotonic() + self._timeout_s + 1.0
+        while self._in_flight and time.monotonic() < give_up:
+            gevent.sleep(0.01)
+        unsent = 0
+        if math.isfinite(self._t0):
+            for sequence, offset, op, user, item, space, cue in self._stream:
+                intended = self._t0 + offset
+                if intended >= stop_at:
+                    break
+                unsent += 1
+                self._record(
+                    intended, stop_at, stop_at, sequence, op, user, item, space, cue, 0, _NO_SLOT, 0, _NOTHING
+                )  # fmt: skip
+        return unsent
+
+    def close(self) -> None:
+        """Write what is left and let go of the target."""
+        self._beat()
+        self._samples.close()
+        self._pool.close()
+
+    # -- the preload --------------------------------------------------------------------------------------------
+
+    def preload(self) -> int:
+        """Store this process' share of all (space, item) pairs once. Gives how many; raises LoadError."""
+        data = self._plan.workload.data
+        total = data.num_nodes * data.memory_spaces
+        deadline = time.monotonic() + self._plan.preload_deadline_s
+        pool = Pool(self._plan.preload_concurrency)
+        mine = range(self._plan.process, total, self._plan.processes)
+        refusals: list[LoadError] = []
+
+        def store(index: int) -> None:
+            if refusals:
+                return
+            try:
+                self._preload_one(index, deadline)
+            except LoadError as error:
+                refusals.append(error)
+
+        for index in mine:
+            if refusals:
+                break
+            pool.spawn(store, index)
+        pool.join()
+        if refusals:
+            raise refusals[0]
+        self._samples.flush()
+        return len(mine)
+
+    def _preload_one(self, index: int, deadline: float) -> None:
+        space, item = divmod(index, self._plan.workload.data.num_nodes)
+        user = index % self._plan.workload.users
+        request = self._requests.build(Op.STORE, item, space, user, Cue.NONE, PRELOAD_VERSION)
+        for attempt in range(_RETRIES):
+            now = time.monotonic()
+            if now >= deadline:
+                break
+            reading, status, body = self._perform(
+                request, now, now, index, Op.STORE, user, item, space, Cue.NONE, PRELOAD_VERSION, int(Flag.PRELOAD)
+            )
+            outcome = Outcome(reading.outcome)
+            if outcome == Outcome.OK:
+                return
+            if outcome in _HOPELESS:
+                break
+            gevent.sleep(min(0.05 * 2**attempt, 1.0))
+        else:
+            now = time.monotonic()
+        url = self._plan.base_url
+        if now >= deadline:
+            seconds = self._plan.preload_deadline_s
+            raise LoadError(f"the preload was not done after {seconds:g} s", where=url, hint="fewer num_nodes")
+        shown = body[:200].decode("utf-8", "replace").replace("\n", " ")
+        said = f": {shown!r}" if shown else ""
+        hint = f"set {_KEY_HINT}" if status in (401, 403) else "is this an Engram, and is it healthy?"
+        raise LoadError(f"the target refused the preload: {outcome.name} (HTTP {status}){said}", where=url, hint=hint)
+
+    # -- the process itself -------------------------------------------------------------------------------------
+
+    def _pulse(self) -> None:
+        """Measure the loop's own lateness, flush samples, show signs of life."""
+        alarm = Alarm()
+        due = time.monotonic()
+        count = 0
+        while True:
+            due = max(due + _PULSE_S, time.monotonic())
+            alarm.wait_until(due)
+            self._live.loop_lag.record(time.monotonic() - due)
+            count += 1
+            if count % _FLUSH_EVERY == 0:
+                self._beat()
+                try:
+                    self._samples.flush()
+                except HarnessError as error:
+                    self._on_failure(str(error))
+                    return
+
+    def _beat(self) -> None:
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - twelve times a second
+            rss = int(file.read().split()[1]) * _PAGE
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        self._live.beat(time.monotonic(), time.process_time(), rss, peak)
+        self._live.words[W_CONNECTS] = self._pool.connects
+
+
+_KEY_HINT = "ENGRAM_API_KEY"
+_HOPELESS = frozenset(
+    {
+        Outcome.HTTP_4XX,
+        Outcome.UNEXPECTED_STATUS,
+        Outcome.NOT_JSON,
+        Outcome.WRONG_SHAPE,
+        Outcome.WRONG_ANSWER,
+        Outcome.TOO_LARGE,
+    }
+)

@@ -1,0 +1,96 @@
+"""What a load process is told: the plan of the whole load, and one process' part of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.scenario.workload import Workload, workload_from_json
+
+KEY_VARIABLE = "ENGRAM_API_KEY"
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """One load on one target.
+
+    ``folder`` takes the samples, the live files and the processes' logs. ``max_duration_s`` is a hard limit: the
+    processes end by themselves after it, whatever else happened. The API key, where the target wants one, comes from
+    the environment variable ``ENGRAM_API_KEY`` and stands in no file.
+    """
+
+    workload: Workload
+    base_url: str
+    seed: int
+    folder: Path
+    max_duration_s: float
+    processes: int = 1
+    preload_concurrency: int = 16
+    preload_deadline_s: float = 120.0
+    ready_deadline_s: float = 20.0
+
+    @property
+    def slots_per_process(self) -> int:
+        """Slots of each process; together at least what the workload needs."""
+        return max(1, math.ceil(self.workload.slots_needed() / self.processes))
+
+    def for_process(self, process: int) -> ProcessPlan:
+        """The part of process ``process``."""
+        return ProcessPlan(
+            workload=self.workload,
+            base_url=self.base_url,
+            seed=self.seed,
+            folder=self.folder,
+            process=process,
+            processes=self.processes,
+            slots=self.slots_per_process,
+            max_duration_s=self.max_duration_s,
+            preload_concurrency=self.preload_concurrency,
+            preload_deadline_s=self.preload_deadline_s,
+        )
+
+
+@dataclass(frozen=True)
+class ProcessPlan:
+    """One process' part. ``process`` is its index among ``processes``, over all machines."""
+
+    workload: Workload
+    base_url: str
+    seed: int
+    folder: Path
+    process: int
+    processes: int
+    slots: int
+    max_duration_s: float
+    preload_concurrency: int = 16
+    preload_deadline_s: float = 120.0
+
+    @property
+    def samples_path(self) -> Path:
+        return self.folder / f"requests-{self.process:02d}.bin"
+
+    @property
+    def live_path(self) -> Path:
+        return self.folder / f"live-{self.process:02d}.map"
+
+    @property
+    def log_path(self) -> Path:
+        return self.folder / f"generator-{self.process:02d}.log"
+
+    @property
+    def plan_path(self) -> Path:
+        return self.folder / f"generator-{self.process:02d}.json"
+
+    def as_json(self) -> dict[str, Any]:
+        """As the process reads it; holds no secret."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**values, "workload": self.workload.as_json(), "folder": str(self.folder)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> ProcessPlan:
+        """The inverse of :meth:`as_json`."""
+        workload = workload_from_json(values["workload"])
+        return cls(**{**values, "workload": workload, "folder": Path(values["folder"])})

@@ -1,0 +1,326 @@
+"""The supervisor of the load processes: starts them, tells them when, watches them, ends them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+from harness.clock import Clock, SystemClock
+from harness.errors import LoadError
+from harness.load.arrivals import CHUNK, Arrivals
+from harness.load.live import LiveSnapshot
+from harness.load.plan import LoadPlan, ProcessPlan
+from harness.load.statistics import LiveStats, LoadSummary, live_stats
+from harness.timeline.jsonl import write_json_atomically
+
+_LEAD_S = 0.25  # between the order to start or stop and its instant, which all processes must know by then
+_END_S = 5.0
+_DIGEST_ARRIVALS = 64 * CHUNK  # the digest names the load; a day of arrivals need not be hashed for it
+_KEPT_SNAPSHOTS = 4096
+
+
+class LoadProcess:
+    """One load process and the thread that reads what it says."""
+
+    def __init__(self, plan: ProcessPlan, module: str = "harness.load.generator") -> None:
+        self._plan = plan
+        self._said: deque[dict[str, Any]] = deque()
+        self._news = threading.Event()
+        self._failure = ""
+        write_json_atomically(plan.plan_path, plan.as_json())
+        try:
+            with plan.log_path.open("wb") as log:
+                self.popen = subprocess.Popen(
+                    [sys.executable, "-m", module, str(plan.plan_path)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    # Of its own session: Ctrl-C is ours to handle, and the end of stdin ends it in any case.
+                    start_new_session=True,
+                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                )
+        except OSError as error:
+            raise LoadError(f"cannot start a load process: {error.strerror}", where=str(plan.log_path)) from error
+        self._reader = threading.Thread(target=self._read, name=f"load-{plan.process}", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                message = None
+            if not isinstance(message, dict):
+                continue
+            if "failed" in message:
+                self._failure = str(message["failed"])
+            else:
+                self._said.append(message)
+            self._news.set()
+        self._news.set()
+
+    def tell(self, command: dict[str, Any]) -> None:
+        """Send one command. Raises :class:`LoadError` where the process is gone."""
+        assert self.popen.stdin is not None
+        try:
+            self.popen.stdin.write(json.dumps(command).encode() + b"\n")
+            self.popen.stdin.flush()
+        except OSError as error:
+            raise self.death() from error
+
+    def expect(self, key: str, clock: Clock, deadline: float) -> Any:
+        """Wait until the process has said ``key``. Raises :class:`LoadError` when it died or kept silent."""
+        while True:
+            self._news.clear()
+            while self._said:
+                message = self._said.popleft()
+                if key in message:
+                    return message[key]
+            if self._failure or not self._reader.is_alive():
+                raise self.death()
+            if clock.now() >= deadline:
+                raise LoadError(f"the load process did not answer ({key})", where=self._where, hint=self._tail())
+            clock.wait(self._news, min(0.5, deadline - clock.now()))
+
+    def check(self) -> None:
+        """Raise :class:`LoadError` where the process failed or died."""
+        if self._failure or self.popen.poll() is not None:
+            raise self.death()
+
+    def death(self) -> LoadError:
+        """Why the process is gone, as far as it or its log says."""
+        with suppress(subprocess.TimeoutExpired):
+            self.popen.wait(2.0)
+        self._reader.join(1.0)
+        if self._failure:
+            return LoadError(self._failure)
+        code = self.popen.returncode
+        how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
+        return LoadError(f"a load process {how}", where=self._where, hint=self._tail())
+
+    def end(self, grace_s: float) -> None:
+        """Close its stdin, wait ``grace_s`` seconds, kill it if need be; idempotent."""
+        assert self.popen.stdin is not None and self.popen.stdout is not None
+        with suppress(OSError):
+            self.popen.stdin.close()
+        try:
+            self.popen.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+        self._reader.join(1.0)
+        self.popen.stdout.close()
+
+    @property
+    def _where(self) -> str:
+        return f"pid {self.popen.pid}, log {self._plan.log_path}"
+
+    def _tail(self) -> str:
+        return log_tail(self._plan.log_path)
+
+
+def log_tail(path: Path, lines: int = 6) -> str:
+    """The last lines of a log as one line, for a message; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return " | ".join(line.strip() for line in text.splitlines()[-lines:] if line.strip())
+
+
+class LoadSupervisor:
+    """One load from launch to summary. Methods other than :meth:`live` belong to one thread."""
+
+    def __init__(self, plan: LoadPlan, clock: Clock | None = None) -> None:
+        self._plan = plan
+        self._clock = clock or SystemClock()
+        self._arrivals = Arrivals(plan.seed, plan.workload)
+        self._counting = threading.Lock()
+        self._processes: list[LoadProcess] = []
+        self._launched = False
+        self._ready = False
+        self._t0: float | None = None
+        self._at_start: LiveStats | None = None
+        self._history: deque[LiveStats] = deque(maxlen=_KEPT_SNAPSHOTS)
+        self._summary: LoadSummary | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The load processes, so that probes can leave them out or watch them."""
+        return tuple(process.popen.pid for process in self._processes)
+
+    def launch(self) -> None:
+        """Start the processes without waiting for them (they take about a second); idempotent."""
+        if self._launched:
+            return
+        self._launched = True
+        try:
+            self._plan.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LoadError(f"cannot create the folder: {error.strerror}", where=str(self._plan.folder)) from error
+        for number in range(self._plan.processes):
+            self._processes.append(LoadProcess(self._plan.for_process(number)))
+
+    def preload(self) -> None:
+        """Store every item of every space once (version 1, flag PRELOAD).
+
+        Raises :class:`LoadError` where the target refuses, is unreachable, or takes longer than the plan allows.
+        """
+        self._be_ready()
+        self._tell_all({"do": "preload"})
+        self._expect_all("preloaded", self._plan.preload_deadline_s + _END_S)
+
+    def start(self) -> float:
+        """Start the arrivals; gives the monotonic instant of arrival 0, a quarter of a second from now."""
+        self._be_ready()
+        self._at_start = self._read_live(self._clock.now(), 0.0, 0)
+        t0 = self._clock.now() + _LEAD_S
+        self._tell_all({"do": "start", "t0": t0})
+        self._t0 = t0
+        return t0
+
+    def keep_samples(self, on: bool) -> None:
+        """Turn raw samples on or off (a soak keeps them in drill windows only); counts go on either way."""
+        self._be_ready()
+        self._tell_all({"do": "samples", "on": on})
+        self._expect_all("samples", _END_S)
+
+    def live(self) -> LiveStats:
+        """Counts and histograms since the start of the arrivals; cheap (about a millisecond), from any thread."""
+        if self._summary is not None:
+            return self._summary.live
+        now = self._clock.now()
+        if self._t0 is None:
+            return self._read_live(now, 0.0, 0)
+        elapsed = max(0.0, now - self._t0)
+        with self._counting:
+            offered = self._arrivals.count_before(elapsed)
+        return self._since_start(self._read_live(now, elapsed, offered))
+
+    def recent(self, seconds: float) -> LiveStats:
+        """What happened in about the last ``seconds``, by the difference to an earlier call of this method."""
+        now = self.live()
+        earlier = None
+        with self._counting:
+            while self._history and self._history[0].t < now.t - 4 * seconds:
+                self._history.popleft()
+            for past in self._history:
+                if past.t > now.t - seconds:
+                    break
+                earlier = past
+            if earlier is None and self._history:
+                earlier = self._history[0]
+            self._history.append(now)
+        return now.since(earlier) if earlier is not None and earlier.t < now.t else now
+
+    def check_alive(self) -> None:
+        """Raise :class:`LoadError` with the reason or the end of its log when a process has died."""
+        if self._summary is None:
+            for process in self._processes:
+                process.check()
+
+    def stop(self) -> LoadSummary:
+        """End the arrivals, wait for what is in flight, end the processes, write ``load.json``.
+
+        Idempotent. Raises :class:`LoadError` where a process died meanwhile (the samples written so far stay).
+        """
+        if self._summary is not None:
+            return self._summary
+        if self._t0 is None:
+            self.kill()
+            raise LoadError("the load was stopped before it was started")
+        try:
+            stop_at = max(self._clock.now(), self._t0) + _LEAD_S
+            self._tell_all({"do": "stop", "at": stop_at})
+            answers = self._expect_all("stopped", self._plan.workload.request_timeout_s + _LEAD_S + _END_S)
+            summary = self._summarise(stop_at, answers)
+            self._tell_all({"do": "quit"})
+        finally:
+            self._end(_END_S)
+        self._summary = summary
+        write_json_atomically(self._plan.folder / "load.json", summary.as_json())
+        for number in range(self._plan.processes):
+            with suppress(OSError):
+                self._plan.for_process(number).live_path.unlink()
+        return summary
+
+    def kill(self) -> None:
+        """End the processes at once; idempotent. Samples up to the last flush (80 ms) stay."""
+        for process in self._processes:
+            if process.popen.poll() is None:
+                process.popen.kill()
+        self._end(0.5)
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _summarise(self, stop_at: float, answers: list[Any]) -> LoadSummary:
+        assert self._t0 is not None
+        elapsed = stop_at - self._t0
+        due = self._arrivals.count_before(elapsed)
+        live = self._since_start(self._read_live(stop_at, elapsed, due))
+        unsent = sum(int(answer["unsent"]) for answer in answers)
+        return LoadSummary(
+            t0=self._t0,
+            t_stop=stop_at,
+            due=due,
+            sent=live.sent,
+            unsent=unsent,
+            completed=live.completed - unsent,
+            processes=self._plan.processes,
+            slots=self._plan.slots_per_process * self._plan.processes,
+            cpu_s=sum(float(answer["cpu_s"]) for answer in answers),
+            digest=self._arrivals.digest(min(due, _DIGEST_ARRIVALS)),
+            live=live,
+        )
+
+    def _since_start(self, stats: LiveStats) -> LiveStats:
+        if self._at_start is None:
+            return stats
+        elapsed = stats.elapsed_s
+        fields = stats.since(self._at_start)
+        return fields if elapsed == fields.elapsed_s else _with_elapsed(fields, elapsed)
+
+    def _read_live(self, now: float, elapsed: float, offered: int) -> LiveStats:
+        paths = [self._plan.for_process(number).live_path for number in range(self._plan.processes)]
+        found = [snapshot for path in paths if (snapshot := LiveSnapshot.read(path)) is not None]
+        return live_stats(found, now, elapsed, offered)
+
+    def _be_ready(self) -> None:
+        self.launch()
+        if not self._ready:
+            self._expect_all("ready", self._plan.ready_deadline_s)
+            self._ready = True
+
+    def _tell_all(self, command: dict[str, Any]) -> None:
+        for process in self._processes:
+            process.tell(command)
+
+    def _expect_all(self, key: str, within_s: float) -> list[Any]:
+        deadline = self._clock.now() + within_s
+        return [process.expect(key, self._clock, deadline) for process in self._processes]
+
+    def _end(self, grace_s: float) -> None:
+        for process in self._processes:
+            process.end(grace_s)
+
+
+def _with_elapsed(stats: LiveStats, elapsed_s: float) -> LiveStats:
+    from dataclasses import replace
+
+    return replace(stats, elapsed_s=elapsed_s)
