@@ -1,0 +1,156 @@
+"""Runtime flags and the cohort they are for: checked as a whole, made durable, then put in force."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from harness.reference.config import Config
+from harness.reference.defects import Defects
+from harness.reference.failures import ApiError, StartupRefusedError
+from harness.reference.wal import sync_directory
+
+_ENVIRONMENT = {
+    "DUAL_MEMORY_TYPES": "dual_memory_types",
+    "BLENDED_RECALL": "blended_recall",
+    "FAN_EFFECT": "fan_effect",
+}
+_BOOLEANS = ("dual_memory_types", "blended_recall", "fan_effect", "monitoring")
+_SHARES = ("cohort_sampling_rate", "semantic_weight")
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What the admin API shows and sets."""
+
+    dual_memory_types: bool
+    blended_recall: bool
+    fan_effect: bool
+    monitoring: bool
+    cohort_sampling_rate: float
+    cohort_seed: int
+    semantic_weight: float
+    cohort: str | None = None
+
+
+class FlagStore:
+    """``shown`` is what GET answers, ``in_force`` what recall obeys; only a defect makes them differ."""
+
+    def __init__(self, path: Path, config: Config, environment: Mapping[str, str], defects: Defects) -> None:
+        self._path = path
+        self._defects = defects
+        blended, features = config.blended_recall, config.features
+        configured = Flags(
+            dual_memory_types=features.dual_memory_types,
+            blended_recall=features.blended_recall,
+            fan_effect=features.fan_effect,
+            monitoring=features.monitoring,
+            cohort_sampling_rate=blended.cohort_sampling_rate,
+            cohort_seed=blended.cohort_seed,
+            semantic_weight=blended.base_semantic_weight,
+        )
+        kept = self._read()
+        overrides = _from_environment(environment)
+        self.shown = replace(configured, **{**kept, **overrides})
+        self.in_force = self.shown
+
+    def changed(self, changes: object) -> Flags:
+        """What the flags would be after ``changes``; nothing is changed yet. Raises ApiError on any bad entry."""
+        return replace(self.shown, **_checked(changes))
+
+    def persist(self, flags: Flags) -> None:
+        """Make ``flags`` durable; blocks on the disk."""
+        if self._defects.on("flag_forgotten"):
+            return
+        draft = self._path.with_suffix(".tmp")
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(asdict(flags), file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(self._path)
+        sync_directory(self._path.parent)
+
+    def adopt(self, flags: Flags) -> None:
+        """Put ``flags`` in force for every request from now on."""
+        self.shown = flags
+        if not self._defects.on("flag_ignored"):
+            self.in_force = flags
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            data = json.loads(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise StartupRefusedError(f"{self._path}: the kept flags cannot be read: {error}") from None
+        known = {f.name for f in fields(Flags)}
+        if not isinstance(data, dict) or not data.keys() <= known:
+            raise StartupRefusedError(f"{self._path}: the kept flags hold unknown entries")
+        return data
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, bool]:
+    found: dict[str, bool] = {}
+    for variable, flag in _ENVIRONMENT.items():
+        text = environment.get(variable, "").strip().lower()
+        if not text:
+            continue
+        if text not in _TRUE | _FALSE:
+            raise StartupRefusedError(f"environment variable {variable}={text!r}: must be true or false")
+        found[flag] = text in _TRUE
+    return found
+
+
+def _checked(changes: object) -> dict[str, Any]:
+    if not isinstance(changes, dict) or not changes:
+        raise ApiError(400, "invalid_flags", "the body must be a JSON object with at least one flag")
+    checked: dict[str, Any] = {}
+    for key, value in changes.items():
+        if key in _BOOLEANS:
+            if not isinstance(value, bool):
+                raise ApiError(400, "invalid_flags", f"{key} must be true or false, not {value!r}")
+        elif key in _SHARES:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not math.isfinite(value) or not 0 <= value <= 1:
+                raise ApiError(400, "invalid_flags", f"{key} must be a number from 0 to 1, not {value!r}")
+        elif key == "cohort_seed":
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ApiError(400, "invalid_flags", f"cohort_seed must be a whole number, not {value!r}")
+        elif key == "cohort":
+            if value is not None and "cohort_sampling_rate" not in changes:
+                checked["cohort_sampling_rate"] = _rate_of(value)
+        else:
+            raise ApiError(400, "unknown_flag", f"unknown flag {key!r}")
+        checked[key] = value
+    return checked
+
+
+def _rate_of(cohort: object) -> float:
+    """``canary_5pct`` names the share of users it is for; an explicit ``cohort_sampling_rate`` overrules it."""
+    match = re.fullmatch(r"canary_(\d+(?:\.\d+)?)pct", cohort) if isinstance(cohort, str) else None
+    if match is None or float(match.group(1)) > 100:
+        raise ApiError(400, "invalid_flags", f"cohort must look like 'canary_5pct', not {cohort!r}")
+    return float(match.group(1)) / 100.0
+
+
+def user_share(user: str, seed: int) -> float:
+    """Where ``user`` falls in [0, 1): fixed by user and seed, so that a larger sample contains every smaller one."""
+    digest = blake2b(user.encode(), digest_size=8, key=str(seed).encode()).digest()
+    # 53 bits are what a float holds; more could round up to 1.0.
+    return (int.from_bytes(digest, "big") >> 11) / float(1 << 53)
+
+
+def cohort_of(user: str, flags: Flags, defects: Defects) -> str:
+    """``canary`` when ``user`` is in the sample, else ``control``."""
+    rate = flags.cohort_sampling_rate
+    if defects.on("cohort_skew"):
+        rate *= defects.magnitude("cohort_skew")
+    return "canary" if user_share(user, flags.cohort_seed) < rate else "control"
