@@ -67,6 +67,7 @@ class ProcessPlan:
     max_duration_s: float
     preload_concurrency: int = 16
     preload_deadline_s: float = 120.0
+    role: str = "generator"  # names the log and the plan file; "readback" for the process that verifies
 
     @property
     def samples_path(self) -> Path:
@@ -78,11 +79,11 @@ class ProcessPlan:
 
     @property
     def log_path(self) -> Path:
-        return self.folder / f"generator-{self.process:02d}.log"
+        return self.folder / f"{self.role}-{self.process:02d}.log"
 
     @property
     def plan_path(self) -> Path:
-        return self.folder / f"generator-{self.process:02d}.json"
+        return self.folder / f"{self.role}-{self.process:02d}.json"
 
     def as_json(self) -> dict[str, Any]:
         """As the process reads it; holds no secret."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from harness.load.arrivals import CHUNK, Arrivals
 from harness.load.live import LiveSnapshot
 from harness.load.plan import LoadPlan, ProcessPlan
 from harness.load.statistics import LiveStats, LoadSummary, live_stats
+from harness.load.verify import VerifySummary
 from harness.timeline.jsonl import write_json_atomically
 
 _LEAD_S = 0.25  # between the order to start or stop and its instant, which all processes must know by then
@@ -260,6 +262,22 @@ class LoadSupervisor:
                 self._plan.for_process(number).live_path.unlink()
         return summary
 
+    def verify(self, *, deadline_s: float = 60.0, sample: int = 200) -> VerifySummary:
+        """Read every acknowledged memory back by id, and ``sample`` of them by embedding, into ``verify.jsonl``.
+
+        Belongs after :meth:`stop`, when nothing is written any more. Answers that do not come are asked for again
+        until ``deadline_s`` seconds have passed. Raises :class:`LoadError` where the reading process broke.
+        """
+        plan = dataclasses.replace(self._plan.for_process(0), role="readback", max_duration_s=deadline_s)
+        process = LoadProcess(plan, "harness.load.readback")
+        try:
+            process.expect("ready", self._clock, self._clock.now() + self._plan.ready_deadline_s)
+            process.tell({"do": "verify", "deadline_s": deadline_s, "sample": sample})
+            patience = deadline_s + self._plan.workload.request_timeout_s + _END_S
+            return VerifySummary(**process.expect("verified", self._clock, self._clock.now() + patience))
+        finally:
+            process.end(0.5)
+
     def kill(self) -> None:
         """End the processes at once; idempotent. Samples up to the last flush (80 ms) stay."""
         for process in self._processes:
@@ -292,9 +310,9 @@ class LoadSupervisor:
     def _since_start(self, stats: LiveStats) -> LiveStats:
         if self._at_start is None:
             return stats
-        elapsed = stats.elapsed_s
-        fields = stats.since(self._at_start)
-        return fields if elapsed == fields.elapsed_s else _with_elapsed(fields, elapsed)
+        # Offered and elapsed count from arrival 0 already; the counters from the processes' start (the preload).
+        since = stats.since(self._at_start)
+        return dataclasses.replace(since, elapsed_s=stats.elapsed_s)
 
     def _read_live(self, now: float, elapsed: float, offered: int) -> LiveStats:
         paths = [self._plan.for_process(number).live_path for number in range(self._plan.processes)]
@@ -318,9 +336,3 @@ class LoadSupervisor:
     def _end(self, grace_s: float) -> None:
         for process in self._processes:
             process.end(grace_s)
-
-
-def _with_elapsed(stats: LiveStats, elapsed_s: float) -> LiveStats:
-    from dataclasses import replace
-
-    return replace(stats, elapsed_s=elapsed_s)

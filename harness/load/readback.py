@@ -1,0 +1,134 @@
+"""The read-back process: ``python -m harness.load.readback PLAN.json``; reads what was ever acknowledged.
+
+Command: ``{"do": "verify", "deadline_s": S, "sample": N}``. Lines go to ``verify.jsonl`` as :mod:`harness.load.verify`
+describes. It judges nothing: what a version seen means is decided from the samples.
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+# ruff: noqa: E402 - everything below must see the patched modules
+import os
+import sys
+import time
+from typing import Any
+
+import gevent
+import numpy as np
+from gevent.pool import Pool
+
+from harness.errors import HarnessError
+from harness.load.answers import read_answer
+from harness.load.exchange import ExchangeFailed, HttpPool, endpoint_of
+from harness.load.payload import PayloadBank
+from harness.load.pipe import commands, read_plan, say
+from harness.load.plan import KEY_VARIABLE, ProcessPlan
+from harness.load.verify import VERIFY_FILE, acknowledged_pairs
+from harness.load.wire import Requests
+from harness.model import Cue, Found, Op, Outcome
+from harness.timeline.jsonl import JsonLines
+from harness.timeline.samples import read_all_samples
+
+_CONCURRENCY = 16
+_PAUSE_S = 0.1
+_SAMPLE_STREAM = 5
+# What may pass when the target is asked again: it is restarting, or was busy for a moment.
+_PASSING = frozenset({Outcome.TIMEOUT, Outcome.REFUSED, Outcome.RESET, Outcome.HTTP_5XX, Outcome.OTHER})
+
+
+class Readback:
+    """Reads memories back, each until the target has answered or the time is over."""
+
+    def __init__(self, plan: ProcessPlan, deadline: float) -> None:
+        endpoint = endpoint_of(plan.base_url)
+        bank = PayloadBank(plan.workload, plan.seed)
+        self._plan = plan
+        self._deadline = deadline
+        self._requests = Requests(plan.workload, bank, endpoint, os.environ.get(KEY_VARIABLE))
+        self._pool = HttpPool(endpoint)
+        self._lines = JsonLines(plan.folder / VERIFY_FILE)
+        self.counts = {"asked": 0, "found": 0, "missing": 0, "unanswered": 0, "other": 0}
+
+    def read(self, op: Op, space: int, item: int) -> None:
+        """Ask for one memory, by id or by its embedding, and write the line."""
+        request = self._requests.build(op, item, space, item % self._plan.workload.users, Cue.EXACT, 0)
+        status, outcome = 0, Outcome.TIMEOUT
+        reading = None
+        while (left := self._deadline - time.monotonic()) > 0:
+            try:
+                status, body, _ = self._pool.exchange(request, min(left, self._plan.workload.request_timeout_s))
+            except ExchangeFailed as failed:
+                status, outcome = failed.status, failed.outcome
+            else:
+                reading = read_answer(op, status, body, item, space, 0)
+                outcome = Outcome(reading.outcome)
+            if outcome not in _PASSING:
+                break
+            gevent.sleep(_PAUSE_S)
+        found = reading is not None and reading.found == Found.YES
+        self._count(op, status, outcome, found)
+        self._lines.append(
+            {
+                "t": time.monotonic(),
+                "by": "id" if op == Op.READ else "embedding",
+                "space": space,
+                "item": item,
+                "status": status,
+                "outcome": outcome.name.lower(),
+                "seen_item": item if found else None,
+                "seen_version": reading.version if reading is not None and found else None,
+                "rank": reading.rank if reading is not None else 0,
+            }
+        )
+
+    def _count(self, op: Op, status: int, outcome: Outcome, found: bool) -> None:
+        self.counts["asked"] += 1
+        if found:
+            key = "found"
+        elif outcome in _PASSING:
+            key = "unanswered"
+        elif (op == Op.READ and status == 404) or outcome == Outcome.OK:
+            key = "missing"
+        else:
+            key = "other"
+        self.counts[key] += 1
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._lines.close()
+        self._pool.close()
+
+
+def verify(plan: ProcessPlan, deadline_s: float, sample: int) -> dict[str, int]:
+    """Read every acknowledged memory by id, and a seeded sample of them by embedding."""
+    pairs = acknowledged_pairs(read_all_samples(plan.folder))
+    order = np.random.Generator(np.random.Philox(key=[plan.seed & (2**64 - 1), _SAMPLE_STREAM])).permutation(len(pairs))
+    readback = Readback(plan, time.monotonic() + deadline_s)
+    pool = Pool(_CONCURRENCY)
+    work = [(Op.READ, *pair) for pair in pairs]
+    work += [(Op.EMBEDDING_SEARCH, *pairs[index]) for index in order[:sample].tolist()]
+    for op, space, item in work:
+        pool.spawn(readback.read, op, space, item)
+    pool.join()
+    readback.close()
+    return {**readback.counts, "expected": len(work)}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the read-back; exit code 0 when done, 1 when something broke (said on stdout)."""
+    try:
+        plan = read_plan(arguments[0])
+        queue = commands()
+        say({"ready": True})
+        command: dict[str, Any] = queue.get()
+        if command.get("do") == "verify":
+            say({"verified": verify(plan, float(command["deadline_s"]), int(command["sample"]))})
+    except HarnessError as error:
+        say({"failed": str(error)})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
