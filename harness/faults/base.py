@@ -1,0 +1,97 @@
+"""What every fault is: a value with its exact inverse, and an observer that proves effect and healing."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from harness.engram import EngramClient
+from harness.engram.client import CHAOS
+from harness.engram.transport import API_KEY_VARIABLE
+from harness.errors import UsageError
+from harness.faults.recipe import HttpRecipe, ListingCheck, Recipe
+from harness.faults.witness import WitnessCue
+from harness.targets.base import Target
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One look at the target: whether what was looked for ``holds``, and what was seen."""
+
+    holds: bool
+    evidence: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class Observer(ABC):
+    """Looks at the target from outside; changes nothing. One per injection.
+
+    ``patience_s`` is how long the effect may take to show at this dose, known after :meth:`baseline`. A look raises
+    :class:`TargetError` where the target does not answer it.
+    """
+
+    patience_s: float = 5.0
+
+    @abstractmethod
+    def baseline(self) -> dict[str, Any]:
+        """Look before the fault goes in; answers what was seen, for the record."""
+
+    def heal_begins(self) -> None:  # noqa: B027  most need not know
+        """The heal was acknowledged: what is seen from now on counts for :meth:`healed`."""
+
+    @abstractmethod
+    def effective(self) -> Observation:
+        """Whether the fault is seen to act, by more than the injector's return code."""
+
+    @abstractmethod
+    def healed(self) -> Observation:
+        """Whether it is seen to act no longer."""
+
+
+class Fault(ABC):
+    """A fault as a value; subclasses are frozen dataclasses whose fields are the dose."""
+
+    kind: ClassVar[str]
+    requires: ClassVar[tuple[str, ...]]
+    slot: ClassVar[str]  # the name of the service's listing; two faults of one slot exclude each other
+
+    @abstractmethod
+    def describe(self) -> str:
+        """For people: what it does, with its dose."""
+
+    @abstractmethod
+    def inject(self, client: EngramClient, ttl_s: float | None) -> None:
+        """Put it in. Raises :class:`TargetError`."""
+
+    @abstractmethod
+    def recipes(self, target: Target) -> tuple[Recipe, ...]:
+        """The exact inverse."""
+
+    @abstractmethod
+    def observer(self, client: EngramClient, cue: WitnessCue) -> Observer:
+        """Who proves effect and healing."""
+
+    def to_json(self) -> dict[str, Any]:
+        """``kind`` and dose."""
+        return {"kind": self.kind, **vars(self)}
+
+
+def chaos_recipe(target: Target, path: str, body: str, slot: str) -> HttpRecipe:
+    """Heal by a chaos endpoint, checked by the listing where the target has one."""
+    root = target.base_url + CHAOS
+    check = ListingCheck(root, slot) if "chaos.listing" in target.capabilities else None
+    return HttpRecipe("POST", f"{root}/{path}", body, API_KEY_VARIABLE, target.process, check)
+
+
+def require_share(name: str, value: float) -> None:
+    """Raise :class:`UsageError` unless ``value`` is in (0, 1]."""
+    if not (math.isfinite(value) and 0 < value <= 1):
+        raise UsageError(f"{name} must be above 0 and at most 1, not {value!r}")
+
+
+def require_positive(name: str, value: float) -> None:
+    """Raise :class:`UsageError` unless ``value`` is above 0 and finite."""
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(f"{name} must be above 0, not {value!r}")

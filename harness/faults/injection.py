@@ -1,0 +1,318 @@
+"""One fault in force: prepare, inject, see it act, hold, heal, see it gone; healed whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from harness.clock import Clock, SystemClock
+from harness.engram import EngramClient
+from harness.errors import FaultError, HealFailed, RecordError, TargetError
+from harness.faults.base import Fault, Observation, Observer
+from harness.faults.ledger import Ledger
+from harness.faults.recipe import Recipe, apply, stage
+from harness.faults.witness import WitnessCue
+from harness.targets.base import Target
+
+_POLL_S = 0.05
+_RETRY_S = 0.25
+_TTL_MARGIN_S = 10.0
+_TARGET_SLACK_S = 5.0
+_HURRIED_S = 2.0
+
+
+class Record(Protocol):
+    """Takes an event of the timeline; may raise :class:`RecordError`."""
+
+    def __call__(self, event: str, /, **fields: Any) -> None: ...
+
+
+class Injection:
+    """A context manager around the time a fault is in force.
+
+    Entering runs prepare → intent → inject → wait until effective; leaving heals and waits until healed, also on
+    Ctrl-C (further ones are held back until the heal is through). Each step goes to ``record`` as an event with the
+    instants around it (seconds, monotonic): ``fault_prepared``, ``inject_sent``, ``inject_acked``,
+    ``effective_observed`` or ``effect_not_observed``, ``heal_sent``, ``heal_acked``, ``healed_observed`` or
+    ``heal_not_observed``. Whether an unseen effect or recovery spoils the case is the judge's to say, so neither
+    raises; what raises is a fault that cannot go in, or cannot be taken out (:class:`HealFailed`).
+
+    ``hold_s`` is the longest the fault is meant to stay: the service's ttl and the guardian's deadline follow from
+    it. ``witness`` is what witness recalls ask for. ``cancel``, once set, ends the waiting for an effect.
+    """
+
+    def __init__(
+        self,
+        fault: Fault,
+        target: Target,
+        ledger: Ledger,
+        *,
+        hold_s: float,
+        record: Record,
+        witness: WitnessCue | None = None,
+        effect_deadline_s: float | None = None,
+        heal_deadline_s: float = 30.0,
+        observe_heal_s: float | None = None,
+        cancel: threading.Event | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.fault = fault
+        self._target = target
+        self._ledger = ledger
+        self._hold_s = hold_s
+        self._record = record
+        self._cue = witness or WitnessCue()
+        self._effect_deadline_s = effect_deadline_s
+        self._heal_deadline_s = heal_deadline_s
+        self._observe_heal_s = observe_heal_s
+        self._clock = clock or SystemClock()
+        self._cancel = cancel or threading.Event()
+        self._hurry = threading.Event()  # set where the case has ended otherwise: heal, but do not watch for long
+        self._client: EngramClient | None = None
+        self._observer: Observer | None = None
+        self._recipes: tuple[Recipe, ...] = ()
+        self._entry: int | None = None
+        self._healed = False
+        self.effective: Observation | None = None
+        self.healed: Observation | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.prepare()
+            self.inject()
+            self.wait_until_effective()
+        except BaseException as error:  # Ctrl-C included
+            self._leave(error)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._leave(error)
+
+    @property
+    def relieved(self) -> tuple[str, ...]:
+        """Why the guardian healed the fault under us, if it did: the case was then not what it claims to be."""
+        return self._ledger.relieved(self._entry) if self._entry is not None else ()
+
+    def prepare(self) -> None:
+        """See that the fault may and can go in, and how the target fares before it; changes nothing.
+
+        Raises :class:`TargetNotOwned`, :class:`CapabilityMissing`, :class:`FaultError` where such a fault is in force
+        already (healing ours would end somebody else's), :class:`TargetError` where the target does not answer.
+        """
+        self._target.require_owned()
+        self._target.capabilities.require(self.fault.requires, where=self._target.base_url)
+        self._client = client = self._target.client()
+        if self.fault.slot and "chaos.listing" in self._target.capabilities:
+            active = client.chaos_listing().find(self.fault.slot)
+            if active is not None:
+                raise FaultError(
+                    f"{self.fault.slot} is in force already, and not by us",
+                    where=self._target.base_url,
+                    hint="heal it first: our heal would end it, and it would spoil the baseline",
+                )
+        self._recipes = self.fault.recipes(self._target)
+        self._observer = self.fault.observer(client, self._cue)
+        seen = self._observer.baseline()
+        if self._effect_deadline_s is None:
+            self._effect_deadline_s = self._observer.patience_s
+        self._record("fault_prepared", fault=self.fault.to_json(), before=seen)
+
+    def inject(self) -> None:
+        """Write the intent down, then put the fault in. Raises :class:`RecordError`, :class:`FaultError`."""
+        client, _ = self._prepared()
+        span_s = (self._effect_deadline_s or 0.0) + self._hold_s + _TTL_MARGIN_S
+        if self._recipes:
+            self._entry = self._ledger.intent(
+                self.fault.describe(),
+                target=self._target.base_url,
+                slot=self.fault.slot,
+                recipes=self._recipes,
+                detail=self.fault.to_json(),
+                expires=self._clock.now() + span_s,
+            )
+        ttl_s = span_s + _TARGET_SLACK_S if "chaos.ttl" in self._target.capabilities else None
+        sent = self._clock.now()
+        self._record("inject_sent", at=sent, fault=self.fault.to_json(), ttl_s=ttl_s)
+        try:
+            self.fault.inject(client, ttl_s)
+        except TargetError as error:
+            raise FaultError(f"{self.fault.describe()} could not be injected: {error}") from error
+        acked = self._clock.now()
+        if self._entry is not None:
+            self._ledger.injected(self._entry)
+        self._record("inject_acked", sent=sent, at=acked)
+
+    def wait_until_effective(self) -> Observation | None:
+        """Look until the effect is seen; None where it is not in time, which is an event and no error."""
+        deadline_s = self._effect_deadline_s or 0.0
+        self.effective = self._watch(
+            lambda observer: observer.effective(),
+            deadline_s,
+            ("effective_observed", "effect_not_observed"),
+            self._cancel,
+            0,
+        )
+        return self.effective
+
+    def heal(self) -> None:
+        """Take the fault out and see it gone. Idempotent.
+
+        Ctrl-C is held back until this is through, then raised. Raises :class:`HealFailed` where the target does not
+        take the heal in ``heal_deadline_s``: the ledger stays open then, and the guardian tries again after us.
+        """
+        if self._healed or not self._intended():
+            return
+        problems: list[BaseException] = []
+        interrupt = _through(lambda: self._heal(problems), problems, self._hurry)
+        worst = next((p for p in problems if isinstance(p, HealFailed)), problems[0] if problems else None)
+        if interrupt is not None:
+            if worst is not None:
+                interrupt.add_note(str(worst))
+            raise interrupt
+        if worst is not None:
+            raise worst
+
+    def _intended(self) -> bool:
+        """Whether there is something to heal, also where an interrupt came before :meth:`inject` knew its entry."""
+        if self._entry is None:
+            ours = (entry.id for entry in self._ledger.open_entries if entry.recipes is self._recipes)
+            self._entry = next(ours, None) if self._recipes else None
+        return self._entry is not None or (self._observer is not None and not self._recipes)
+
+    def _heal(self, problems: list[BaseException]) -> None:
+        """In a thread of its own, which no Ctrl-C reaches."""
+        try:
+            sent = self._clock.now()
+            how = self._apply_until_taken()
+            acked = self._clock.now()
+            self._healed = True
+            self._quietly(problems, self._close_entry, how)
+            self._quietly(problems, self._record, "heal_sent", at=sent)
+            self._quietly(problems, self._record, "heal_acked", sent=sent, at=acked, how=how)
+            if self._observer is not None and self.effective is not None:
+                self._quietly(problems, self._observer.heal_begins)
+                limit_s = self._observe_heal_s
+                if limit_s is None:
+                    limit_s = max(self._heal_deadline_s, self._observer.patience_s)
+                self._quietly(problems, self._see_healed, limit_s)
+        except HealFailed as error:
+            problems.append(error)
+            if self._entry is not None:
+                self._quietly(problems, self._ledger.heal_failed, self._entry, str(error))
+            self._quietly(problems, self._record, "heal_failed", why=str(error))
+
+    def _close_entry(self, how: str) -> None:
+        if self._entry is not None:
+            self._ledger.healed(self._entry, how)
+
+    def _see_healed(self, limit_s: float) -> None:
+        self.healed = self._watch(
+            lambda observer: observer.healed(),
+            limit_s,
+            ("healed_observed", "heal_not_observed"),
+            self._hurry,
+            _HURRIED_S,
+        )
+
+    def _apply_until_taken(self) -> str:
+        deadline = self._clock.now() + self._heal_deadline_s
+        while True:
+            try:
+                return "; ".join(apply(recipe) for recipe in sorted(self._recipes, key=stage))
+            except HealFailed:
+                if self._clock.now() + _RETRY_S >= deadline:
+                    raise
+                self._clock.wait(threading.Event(), _RETRY_S)
+
+    def _watch(
+        self,
+        look: Callable[[Observer], Observation],
+        limit_s: float,
+        events: tuple[str, str],
+        hurry: threading.Event,
+        hurried_s: float,
+    ) -> Observation | None:
+        """Look until it holds or the time is over; ``hurry`` leaves ``hurried_s`` from when it is noticed."""
+        _, observer = self._prepared()
+        started = self._clock.now()
+        deadline, hurried = started + limit_s, False
+        last: dict[str, Any] = {}
+        while True:
+            if hurry.is_set() and not hurried:
+                hurried, deadline = True, min(deadline, self._clock.now() + hurried_s)
+            looked = self._clock.now()
+            try:
+                found = look(observer)
+            except TargetError as error:
+                last = {"evidence": f"the target did not answer: {error.what}"}
+            else:
+                last = {"evidence": found.evidence, "detail": found.detail}
+                if found.holds:
+                    self._record(events[0], at=self._clock.now(), looked=looked, **last)
+                    return found
+            now = self._clock.now()
+            if now >= deadline:
+                self._record(events[1], at=now, waited_s=now - started, **last)
+                return None
+            self._clock.wait(threading.Event() if hurried else hurry, _POLL_S)
+
+    def _leave(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._hurry.set()
+        try:
+            self.heal()
+        except (HealFailed, RecordError, TargetError) as problem:
+            if error is None:
+                raise
+            error.add_note(str(problem))  # what ended the case stays the error; this must not go unsaid
+        finally:
+            if self._client is not None:
+                self._client.close()
+
+    def _prepared(self) -> tuple[EngramClient, Observer]:
+        if self._client is None or self._observer is None:
+            raise FaultError("the injection is not prepared")
+        return self._client, self._observer
+
+    @staticmethod
+    def _quietly(problems: list[BaseException], step: Callable[..., None], *args: Any, **fields: Any) -> None:
+        """A full disk or a dying target must not end the heal: the problem is kept and raised after it."""
+        try:
+            step(*args, **fields)
+        except (RecordError, TargetError) as error:
+            problems.append(error)
+
+
+def _through(
+    work: Callable[[], None], problems: list[BaseException], hurry: threading.Event
+) -> KeyboardInterrupt | None:
+    """Do ``work`` in a thread, to its end; answers the first Ctrl-C that came meanwhile, having set ``hurry``.
+
+    What ``work`` raises is added to ``problems``.
+    """
+    done = threading.Event()
+
+    def whole() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  raised by the thread that waits for us
+            problems.append(error)
+        finally:
+            done.set()
+
+    interrupt = None
+    thread: threading.Thread | None = None
+    while not done.is_set():
+        try:
+            # Also started again where an interrupt came before it could start; twice is as good as once.
+            if thread is None or not thread.is_alive():
+                thread = threading.Thread(target=whole, name="heal", daemon=True)
+                thread.start()
+            done.wait(0.2)
+        except KeyboardInterrupt as error:
+            interrupt = interrupt or error
+            hurry.set()
+    return interrupt
