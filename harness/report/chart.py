@@ -18,7 +18,7 @@ from harness.judge.intervals import Floats
 WIDTH = 1120.0
 _LEFT, _RIGHT, _BOTTOM = 62.0, 14.0, 36.0
 _ROW = 16.0  # height of a row of labels above the plot
-_CHARACTER = 6.4  # width of a character of the labels, a little more than it really is
+_CHARACTER = 7.4  # width of a character of the labels, a little more than it really is
 
 
 @dataclass(frozen=True)
@@ -270,10 +270,9 @@ def _markers(plot: _Plot) -> list[str]:
 
 
 def _tolerances(plot: _Plot) -> list[str]:
+    left, right = f"{_LEFT:g}", f"{WIDTH - _RIGHT:g}"
     places = [plot.y(t.y) for t in plot.chart.tolerances if math.isfinite(t.y)]
-    return [
-        f'<line class="tolerance" x1="{_LEFT:g}" x2="{WIDTH - _RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}"/>' for y in places
-    ]
+    return [f'<line class="tolerance" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>' for y in places]
 
 
 def _tolerance_labels(plot: _Plot) -> list[str]:

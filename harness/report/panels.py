@@ -12,6 +12,8 @@ from harness.report.chart import Band, Chart, Line, Marker, Tolerance
 from harness.report.series import CaseSeries
 from harness.report.words import recovery_text, seconds_text, signal_name
 
+_USER_SIGNALS = ("errors", "recall_latency_over_slo")
+
 
 def charts_of(judgement: CaseJudgement, hover: bool = True) -> list[Chart]:
     """The charts of a case, top to bottom; none where no request was recorded."""
@@ -91,8 +93,8 @@ def _rates(summary: CaseSummary, series: CaseSeries, hover: bool) -> Chart:
         unit="/s",
         span=_span(series),
         lines=(
-            Line("offered", "faint", _x(series), series.offered()),
             Line("completed well", "second", _x(series), series.completed()),
+            Line("offered", "offered", _x(series), series.offered()),
         ),
         bands=bands(summary, series),
         height=110.0,
@@ -151,21 +153,20 @@ def markers(summary: CaseSummary, series: CaseSeries, signal: str) -> tuple[Mark
     moved = [r for r in summary.recoveries if r.state in ("recovered", "censored")]
     own = [r for r in moved if r.name == signal] or moved[:1]
     if own and view.heal is not None:
-        found.append(_recovery(own[0], own[0].name == signal, summary, series))
+        found.append(_recovery(own[0], summary, series))
     return tuple(found)
 
 
-def _recovery(recovery: Recovery, own: bool, summary: CaseSummary, series: CaseSeries) -> Marker:
+def _recovery(recovery: Recovery, summary: CaseSummary, series: CaseSeries) -> Marker:
     view = summary.view
     assert view.heal is not None
     low = view.heal.high + recovery.seconds.low
     high = view.heal.low + recovery.seconds.high if math.isfinite(recovery.seconds.high) else view.end
-    what = "back" if own else f"{signal_name(recovery.name)} back"
-    text = (
-        f"{what} {recovery_text(recovery)} after the heal"
-        if recovery.state == "recovered"
-        else f"{what}: {recovery_text(recovery)}"
-    )
+    effect = summary.recoveries[0].name == recovery.name and recovery.name not in _USER_SIGNALS
     if recovery.state == "censored":
-        text = f"{'' if own else signal_name(recovery.name) + ' '}not back when the record ends"
+        text = "effect not gone" if effect else f"{signal_name(recovery.name)} not back"
+        text += " when the record ends"
+    else:
+        text = "effect gone" if effect else f"{signal_name(recovery.name)} back in tolerance"
+        text += f" {recovery_text(recovery)} after the heal"
     return Marker(low - series.origin, max(high, low) - series.origin, text, "recovery")

@@ -12,7 +12,7 @@ from harness.judge.checks import CheckResult
 from harness.judge.effects import lost_share
 from harness.judge.summary import CaseSummary
 from harness.judge.view import lag_ms
-from harness.model import Outcome, Window
+from harness.model import Outcome, Window, number_from_json
 from harness.report.session import JudgedCase
 from harness.report.words import (
     estimate_text,
@@ -53,7 +53,7 @@ def overview_row(case: JudgedCase, counts: bool) -> Row:
         "fault": fault_text(json["fault"]) if json["fault"] else "unknown",
         "p99_baseline": json_estimate_text(latency.get("baseline", {})),
         "p99_during": json_estimate_text(latency.get("during", {})),
-        "errors": json_estimate_text(errors),
+        "errors": _percent(errors),
         "effect": "–",
         "recovery": "–",
         "recovery_signal": "",
@@ -63,13 +63,20 @@ def overview_row(case: JudgedCase, counts: bool) -> Row:
     return row
 
 
+def _percent(share: dict[str, Any]) -> str:
+    value = number_from_json(share.get("value"))
+    if not share.get("samples") or math.isnan(value):
+        return "no data"
+    return f"{plain_number(100 * value, 3)} %"
+
+
 def _effect_cells(summary: CaseSummary) -> Row:
     during = summary.view.windows.get("during")
     share = lost_share(summary.view, during) if during is not None else math.nan
     moved = [r for r in summary.recoveries if r.state != "never_left"] or summary.recoveries[:1]
     own = moved[0] if moved else None
     return {
-        "effect": "–" if math.isnan(share) else f"{share:.1%}",
+        "effect": "–" if math.isnan(share) else f"{plain_number(100 * share, 3)} %",
         "recovery": recovery_text(own) if own else "–",
         "recovery_signal": signal_name(own.name) if own else "",
     }

@@ -11,7 +11,7 @@ from harness.model import Estimate, Verdict, number_from_json
 MEANING: dict[Verdict, str] = {
     Verdict.PASS: "every fault took effect, was healed and seen healed, and every tolerance was met.",
     Verdict.FAIL: "the target broke a tolerance: this is a finding about the service, not about the run.",
-    Verdict.ABORTED: "a case was cut short, so what it set out to prove is open; see whether the heal is recorded.",
+    Verdict.ABORTED: "a case was cut short, so it proves nothing; its timeline says whether all was healed.",
     Verdict.NOT_EXERCISED: "a fault was never seen to take effect, so surviving it proves nothing.",
     Verdict.INCONCLUSIVE: "the samples cannot decide a case, either way; its reason says what would.",
     Verdict.UNSUPPORTED: "the target lacks what a drill needs; nothing that could be run went wrong.",
