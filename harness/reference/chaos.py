@@ -127,7 +127,8 @@ class Chaos:
             listed.timer.cancel()
 
     def _end(self, fault: str) -> int:
-        self._late.pop(fault, None)
+        if late := self._late.pop(fault, None):
+            late.cancel()
         if fault == CORRUPTION:
             if self._defects.on("slow_recovery_ramp"):
                 self._restore_step(_RAMP_STEPS)

@@ -52,7 +52,7 @@ TABLE: tuple[Defect, ...] = (
     Defect("consolidation_never_resumes", "after one failed consolidation run every later one fails too"),
     Defect("corrupted_bindings_served", "invalid binding strengths are used and served instead of filtered"),
     Defect("quality_counter_silent", "filtered bindings are not counted as quality violations"),
-    Defect("restore_half", "restore repairs every other corrupted binding only"),
+    Defect("restore_half", "restore repairs only half of the corrupted bindings"),
     _seconds("recovery_late", "a healed fault stays in force this long, while the listing says it is gone", 5.0),
     Defect("recovery_never", "a healed fault stays in force for good, while the listing says it is gone"),
     _seconds("slow_recovery_ramp", "a healed fault fades over this long instead of ending at once", 5.0),

@@ -195,6 +195,8 @@ class Recaller:
             metrics.completed.inc()
         recent.convergent = moving(recent.convergent, 1.0 if result.convergent else 0.0)
         metrics.convergent_ratio.set(recent.convergent)
+        if recalled.pathway != "blended":
+            return
         self._blended_seen += 1
         if hits and self._blended_seen % self._core.config.blended_recall.topk_overlap_sample_every == 0:
             answered = {item.slot for item in result.items}

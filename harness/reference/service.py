@@ -48,7 +48,15 @@ class Options:
 
 def say(message: str) -> None:
     """One line for the operator."""
-    print(f"engram reference: {message}", flush=True)  # noqa: T201
+    _print(f"engram reference: {message}")
+
+
+def _print(line: str) -> None:
+    try:
+        print(line, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        # Whoever started us has stopped listening; that is no reason to stop serving, or to fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def claim(host: str, port: int) -> socket.socket:
@@ -89,6 +97,8 @@ def build(config: Config, defects: Defects, options: Options, environment: Mappi
 async def serve(core: Core, listener: socket.socket, options: Options) -> None:
     """Listen until told to stop, then drain."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    if options.port_file is not None:
+        options.port_file.unlink(missing_ok=True)  # an earlier run's would be taken for ours
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
     core.store.open()
@@ -131,7 +141,10 @@ def _settle() -> None:
 def _announce(options: Options, port: int) -> None:
     if options.port_file is not None:
         draft = options.port_file.with_name(f".{options.port_file.name}.{os.getpid()}")
-        draft.write_text(f"{port}\n", encoding="ascii")
-        draft.replace(options.port_file)
+        try:
+            draft.write_text(f"{port}\n", encoding="ascii")
+            draft.replace(options.port_file)
+        except OSError as error:
+            raise StartupRefusedError(f"--port-file {options.port_file}: {error.strerror or error}") from None
     host = f"[{options.host}]" if ":" in options.host else options.host
-    print(f"engram reference ready on http://{host}:{port}", flush=True)  # noqa: T201
+    _print(f"engram reference ready on http://{host}:{port}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ from harness.reference.memory import Deletion, Memory, decode, encode
 from harness.reference.space import Space
 from harness.reference.wal import LogWriter, create_log, sync_directory, write_all
 
+_COMPACT_AT_MOST_EVERY_S = 1.0
 _FOOTER = b"\xffend of snapshot"
 
 
@@ -31,6 +33,7 @@ class Store:
         self._say = say
         self._generation = 0
         self._compacting = False
+        self._compact_after = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._lock = self._take_lock()
 
@@ -95,14 +98,19 @@ class Store:
         await self.writer.append(frame(encode(record)), apply)
 
     def _after_commit(self) -> None:
-        if self._compacting or self.writer is None:
+        if self._compacting or self.writer is None or time.monotonic() < self._compact_after:
             return
         limit = max(self._settings.compact_min_mb * 1e6, self._settings.compact_ratio * self.snapshot_bytes)
         if self.writer.size_bytes > limit:
             self._compacting = True
+            self._compact_after = time.monotonic() + _COMPACT_AT_MOST_EVERY_S
             self.writer.rotate(self._path("log-", self._generation + 1), self._rotated)
 
-    def _rotated(self) -> None:
+    def _rotated(self, problem: OSError | None) -> None:
+        if problem is not None:
+            self._say(f"compaction put off: {problem.strerror or problem}")
+            self._compacting = False
+            return
         self._generation += 1
         # Memories are replaced, never changed: holding the references is a consistent picture of this moment.
         memories = [memory for space in self.spaces.values() for memory in space]

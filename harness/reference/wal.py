@@ -32,10 +32,18 @@ def write_all(descriptor: int, data: bytes) -> None:
 def create_log(path: Path) -> int:
     """A new, durable, empty log file; answers its descriptor."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    write_all(descriptor, MAGIC)
-    os.fsync(descriptor)
-    sync_directory(path.parent)
+    try:
+        write_all(descriptor, MAGIC)
+        os.fsync(descriptor)
+        sync_directory(path.parent)
+    except OSError:
+        os.close(descriptor)
+        path.unlink()  # half a log would be in the way of the next attempt
+        raise
     return descriptor
+
+
+Rotated = Callable[[OSError | None], None]
 
 
 @dataclass(slots=True)
@@ -60,7 +68,7 @@ class LogWriter:
         self._on_commit = on_commit
         self._pending: list[_Write] = []
         self._busy = False
-        self._rotate_to: tuple[Path, Callable[[], None]] | None = None
+        self._rotate_to: tuple[Path, Rotated] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="log")
         self._loop = asyncio.get_running_loop()
@@ -82,8 +90,8 @@ class LogWriter:
             self._timer = self._loop.call_later(self._window_s, self._start)
         return done
 
-    def rotate(self, path: Path, then: Callable[[], None]) -> None:
-        """Go on in a new file at ``path``; ``then`` runs when all that is applied lies in older files."""
+    def rotate(self, path: Path, then: Rotated) -> None:
+        """Go on in a new file at ``path``; ``then`` runs when all that is applied is in older files, or with what went wrong."""
         self._rotate_to = (path, then)
         if not self._busy and self._timer is None:
             self._start()
@@ -150,10 +158,10 @@ class LogWriter:
         try:
             descriptor = await self._loop.run_in_executor(self._thread, create_log, path)
         except OSError as error:
-            print(f"engram reference: compaction put off: {path.name}: {error.strerror or error}", flush=True)  # noqa: T201
+            then(error)
         else:
             os.close(self._descriptor)
             self._descriptor, self.size_bytes = descriptor, len(MAGIC)
-            then()
+            then(None)
         self._busy = False
         self._start()
