@@ -48,9 +48,12 @@ class CaseView:
         return float(value) if isinstance(value, int | float) else default
 
     def instant(self, event: str) -> float:
-        """When the first event of that name happened; NaN where it did not."""
+        """When the first event of that name happened; NaN where it did not.
+
+        An event written down later than it happened says when in ``at``.
+        """
         found = self.record.first(event)
-        return float(found["t"]) if found else math.nan
+        return float(found["at"] if "at" in found else found["t"]) if found else math.nan
 
     @cached_property
     def end(self) -> float:

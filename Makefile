@@ -1,0 +1,44 @@
+# Every target does its own set-up: a virtual environment in .venv with the pinned versions of constraints.txt.
+# The main job: make drills [PROFILE=quick|ci|staging|full] [TARGET=embedded|http://host:port] [ARGS=...]
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PROFILE ?= ci
+TARGET ?= embedded
+ARGS ?=
+READY := $(VENV)/.ready
+
+.PHONY: drills test defects bench calibrate lint clean help
+
+help:
+	@grep -E '^# |^[a-z]+:' Makefile
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=...)"; exit 3; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+drills: $(READY)
+	$(BIN)/python -m pytest drills --profile $(PROFILE) --target $(TARGET) $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest tests $(ARGS)
+
+defects: $(READY)
+	$(BIN)/python -m tests.defects.table $(ARGS)
+
+bench: $(READY)
+	$(BIN)/python -m tests.bench.load $(ARGS)
+
+calibrate: $(READY)
+	$(BIN)/python -m tests.calibration.recovery $(ARGS)
+
+lint: $(READY)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

@@ -1,0 +1,249 @@
+"""What a drill's test is handed: run an experiment, get measured values, and have every check kept.
+
+A session is a directory; every attempt of every case is a directory in it. Whatever the test does, the case ends with
+``checks.json`` and ``verdict.json``, both written from what was recorded.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness.clock import Clock, SystemClock
+from harness.errors import Aborted, Inconclusive, NotExercised, RecordError, UsageError
+from harness.faults.base import Fault
+from harness.faults.ledger import Ledger
+from harness.judge.case import judge_case
+from harness.judge.checks import Bound, Check
+from harness.judge.measured import CaseContext, Outcome
+from harness.judge.summary import CaseSummary
+from harness.model import Verdict
+from harness.report.session import JudgedCase, judge_folder
+from harness.runner import Experiment, ExperimentRun, Progress
+from harness.scenario.profiles import Profile, load_profile
+from harness.scenario.slo import Objectives, load_objectives
+from harness.scenario.workload import Workload, load_workload
+from harness.settings import Settings
+from harness.targets.attached import AttachedTarget
+from harness.targets.base import Target
+from harness.targets.embedded import EmbeddedTarget
+from harness.timeline.jsonl import write_json_atomically
+from harness.timeline.record import CaseWriter, read_case
+
+
+class Limits:
+    """The SLO file's limits as attributes; each is a number that knows its name and source."""
+
+    def __init__(self, objectives: Objectives) -> None:
+        self._objectives = objectives
+
+    def __getattr__(self, name: str) -> Bound:
+        limit = self._objectives.limits.get(name)
+        if name.startswith("_") or limit is None:
+            raise AttributeError(f"{self._objectives.file} has no limit '{name}'")
+        return Bound(limit.value, limit.name, limit.source)
+
+
+class DrillSession:
+    """Everything the cases of one session share, read and checked once."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.profile: Profile = load_profile(settings.scenarios_dir / "profiles.toml", settings.profile)
+        objectives = load_objectives(settings.scenarios_dir / "slo.toml")
+        self.objectives = objectives.at_scale(self.profile.time_scale)
+        workload = load_workload(settings.scenario)
+        self.workload: Workload = workload.at_rate(self.profile.rate_ops_per_s)
+        self.limits = Limits(self.objectives)
+
+    def new_target(self, folder: Path, ledger: Ledger, cohort_rate: float) -> Target:
+        """The target of one case: a fresh embedded Engram, or the attached one."""
+        settings = self.settings
+        if not settings.embedded:
+            return AttachedTarget(settings.target, claimed=settings.i_own_this_target)
+        return EmbeddedTarget(
+            folder,
+            config_text=engram_toml(self.profile, cohort_rate),
+            defects=settings.defects,
+            register=ledger.register_process,
+        )
+
+
+def engram_toml(profile: Profile, cohort_rate: float) -> str:
+    """The embedded target's configuration: the runbook's sections (§1.1, §2.1), consolidation at the profile's pace."""
+    return (
+        "[features]\ndual_memory_types = true\nblended_recall = true\nfan_effect = true\nmonitoring = true\n\n"
+        f"[blended_recall]\ncohort_sampling_rate = {cohort_rate!r}\ncohort_seed = 42\n\n"
+        f"[consolidation]\ninterval_seconds = {profile.consolidation_interval_s!r}\n"
+    )
+
+
+class Drill:
+    """One attempt of one case."""
+
+    def __init__(
+        self,
+        session: DrillSession,
+        name: str,
+        *,
+        requires: frozenset[str],
+        cohort_rate: float,
+        attempt: int = 1,
+        clock: Clock | None = None,
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self.session = session
+        self.name = name
+        self.folder = session.folder / (name if attempt == 1 else f"{name}~{attempt}")
+        self._requires = requires
+        self._cohort_rate = cohort_rate
+        self._attempt = attempt
+        self._clock = clock or SystemClock()
+        self._progress = progress
+        self._checks: list[Check] = []
+        self._ran = False
+
+    def run(self, fault: Fault) -> Outcome:
+        """Run the experiment around ``fault`` and answer its measured values.
+
+        Raises :class:`Aborted`, :class:`NotExercised` or :class:`Inconclusive` where the assertions that follow would
+        mean nothing, and :class:`~harness.errors.CapabilityMissing` where the target lacks something.
+        """
+        if self._ran:
+            raise UsageError("a drill runs one experiment", where=self.name, hint="write a second test")
+        self._ran = True
+        session = self.session
+        experiment = Experiment(
+            name=self.name,
+            fault=fault,
+            workload=session.workload,
+            profile=session.profile,
+            objectives=session.objectives,
+            seed=session.settings.seed,
+            cohort_rate=self._cohort_rate,
+            requires=self._requires | set(fault.requires),
+            attempt=self._attempt,
+            facts=session_facts(session.settings),
+        )
+        writer = CaseWriter(self.folder, self._clock)
+        with Ledger(self.folder / "ledger.jsonl", clock=self._clock) as ledger:
+            target = session.new_target(self.folder, ledger, self._cohort_rate)
+            ExperimentRun(experiment, target, writer, ledger, clock=self._clock, progress=self._progress).run()
+        summary = CaseSummary(read_case(self.folder))
+        self._raise_if_meaningless()
+        return Outcome(CaseContext(summary, str(self.folder), self._record))
+
+    def _raise_if_meaningless(self) -> None:
+        record = read_case(self.folder)
+        judgement = judge_case(replace(record, checks={"checks": [], "ended": "assertion"}))
+        for condition in judgement.conditions:
+            if condition.verdict is Verdict.ABORTED:
+                raise Aborted(condition.detail, where=str(self.folder))
+            if condition.verdict is Verdict.NOT_EXERCISED:
+                raise NotExercised(condition.detail, where=str(self.folder))
+        rejected = record.first("baseline_rejected")
+        if rejected is not None:
+            raise Inconclusive("; ".join(map(str, rejected.get("reasons", []))), where=str(self.folder))
+
+    def _record(self, check: Check) -> None:
+        self._checks.append(check)
+        self._write("asserting")
+
+    def finish(self, ended: str) -> JudgedCase | None:
+        """Write ``checks.json`` and ``verdict.json``; None where no experiment was recorded.
+
+        ``ended``: ``completed``, ``assertion`` (one failed), or what else ended the test's body.
+        """
+        if not (self.folder / "manifest.json").exists():
+            return None
+        self._write(ended)
+        return write_case_verdict(self.folder)
+
+    def _write(self, ended: str) -> None:
+        writer = CaseWriter(self.folder, self._clock)
+        writer.checks([check.as_json() for check in self._checks], ended)
+        writer.close()
+
+
+def write_case_verdict(folder: Path) -> JudgedCase:
+    """Judge one case directory from its files and write its ``verdict.json``."""
+    judged = judge_folder(folder)
+    write_json_atomically(folder / "verdict.json", judged.json)
+    return judged
+
+
+def case_name(test: str) -> str:
+    """A directory name for a test: ``test_x[50ms-75pct]`` becomes ``x-50ms-75pct``."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", test.removeprefix("test_")).strip("-")
+
+
+def new_session_folder(results_dir: Path, wall: str) -> Path:
+    """Make a fresh session directory. Raises :class:`RecordError` where it cannot be written."""
+    stamp = re.sub(r"[^0-9]", "", wall[:19])
+    base = f"{stamp[:8]}-{stamp[8:]}"
+    for number in range(1, 1000):
+        folder = results_dir / (base if number == 1 else f"{base}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RecordError(
+                f"cannot make the session directory: {error.strerror}",
+                where=str(folder),
+                hint="give a --results-dir that can be written to",
+            ) from error
+        return folder
+    raise RecordError("cannot find a free session name", where=str(results_dir))
+
+
+def session_facts(settings: Settings) -> dict[str, Any]:
+    """What a manifest says of the software and the command; no secrets."""
+    return {
+        "command": command_line(),
+        "commit": _commit(),
+        "options": {"profile": settings.profile, "target": settings.target, "defects": list(settings.defects)},
+        "versions": _versions(),
+        "machine": {"system": platform.system(), "release": platform.release(), "cpus": os.cpu_count()},
+    }
+
+
+def command_line() -> str:
+    """The command that started this process, without what a URL may hold of a password."""
+    words = [re.sub(r"(?<=://)[^/@\s]+@", "***@", word) for word in sys.argv]
+    return shlex.join([Path(words[0]).name, *words[1:]]) if words else ""
+
+
+@lru_cache(maxsize=1)
+def _commit() -> str:
+    root = Path(harness.__file__).resolve().parents[1]
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return found.stdout.strip() or "unknown"
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "engram-harness": harness.__version__}
+    for name in ("numpy", "scipy", "locust", "gevent", "httpx", "pytest"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "missing"
+    return versions

@@ -1,0 +1,295 @@
+"""The pytest side: options, fixtures, and verdicts as pytest outcomes.
+
+FAIL is a failure; ABORTED, NOT_EXERCISED and INCONCLUSIVE are errors; UNSUPPORTED is a skip with its reason. An
+INCONCLUSIVE case may be run again (``--retry-inconclusive``), a FAIL never.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.clock import SystemClock
+from harness.drilling import Drill, DrillSession, Limits, case_name, new_session_folder
+from harness.errors import CapabilityMissing, HarnessError, Inconclusive, VerdictSignal
+from harness.faults.binding_corruption import BindingCorruption
+from harness.faults.consolidation_failure import ConsolidationFailure
+from harness.faults.healing import heal_all
+from harness.faults.no_fault import NoFault
+from harness.faults.semantic_latency import SemanticLatency
+from harness.judge.measured import Measured
+from harness.model import Verdict
+from harness.report.html import write_report
+from harness.report.session import write_verdicts
+from harness.report.terminal import LiveDisplay, final_table_text
+from harness.settings import OPTIONS, Settings, settings_from
+
+SESSION = pytest.StashKey[DrillSession]()
+SETTINGS = pytest.StashKey[Settings]()
+DISPLAY = pytest.StashKey[LiveDisplay]()
+DRILL = pytest.StashKey[Drill]()
+ATTEMPT = pytest.StashKey[int]()
+_FOLDER_VARIABLE = "ENGRAM_SESSION_FOLDER"
+_DOSES = {
+    "latency_ms": ("semantic_latency_ms", "{:g}ms"),
+    "fail_rate": ("consolidation_fail_rate", "fail{:.0%}"),
+    "corruption_rate": ("binding_corruption_rate", "corrupt{:.0%}"),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of ``pytest drills/``."""
+    group = parser.getgroup("engram", "Engram drills")
+    for option in OPTIONS:
+        text = f"{option.help} [{option.variable}]"
+        if option.switch:
+            group.addoption(option.flag, dest=option.dest, action="store_true", default=None, help=text)
+        elif option.repeatable:
+            group.addoption(option.flag, dest=option.dest, action="append", default=None, metavar="NAME[=M]", help=text)
+        else:
+            group.addoption(option.flag, dest=option.dest, default=None, help=f"{text}; default {option.default}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker; settings are read only when a drill is collected."""
+    config.addinivalue_line("markers", "drill(requires=()): a drill, and the capabilities its target must have")
+    _refuse_patched_process()
+
+
+def _refuse_patched_process() -> None:
+    """Locust's own pytest plugin patches sockets and threads of this process, under which xdist and httpx break."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("socket"):
+        raise pytest.UsageError("locust's pytest plugin has patched this process; run pytest with -p no:locust")
+
+
+def _session(config: pytest.Config) -> DrillSession:
+    """The drill session of this process, made when the first drill needs it."""
+    if SESSION not in config.stash:
+        try:
+            settings = settings_from({option.dest: config.getoption(option.dest) for option in OPTIONS})
+            folder = _session_folder(config, settings)
+            config.stash[SETTINGS] = settings
+            config.stash[SESSION] = DrillSession(settings, folder)
+        except HarnessError as error:
+            raise pytest.UsageError(str(error)) from error
+    return config.stash[SESSION]
+
+
+def _session_folder(config: pytest.Config, settings: Settings) -> Path:
+    given = getattr(config, "workerinput", {}).get(_FOLDER_VARIABLE)
+    if given:
+        return Path(given)
+    return new_session_folder(settings.results_dir, SystemClock().wall())
+
+
+def pytest_configure_node(node: Any) -> None:
+    """pytest-xdist: every worker writes into the controller's session directory."""
+    node.workerinput[_FOLDER_VARIABLE] = str(_session(node.config).folder)
+
+
+pytest_configure_node = pytest.hookimpl(optionalhook=True)(pytest_configure_node)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Doses and cohort rates come from the profile."""
+    if metafunc.definition.get_closest_marker("drill") is None:
+        return
+    profile = _session(metafunc.config).profile
+    for argument, (dose, label) in _DOSES.items():
+        if argument in metafunc.fixturenames:
+            values = profile.doses[dose]
+            metafunc.parametrize(argument, values, ids=[label.format(v).replace("%", "pct") for v in values])
+    if "cohort_rate" in metafunc.fixturenames:
+        rates = profile.cohort_rates
+        metafunc.parametrize("cohort_rate", rates, ids=[f"{rate:.0%}".replace("%", "pct") for rate in rates])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Heal what an earlier, killed run left before anything starts."""
+    if any(item.get_closest_marker("drill") for item in items) and not hasattr(config, "workerinput"):
+        report = heal_all()
+        for healed in report.healed:
+            config.issue_config_time_warning(UserWarning(f"healed after an earlier run: {healed}"), stacklevel=2)
+
+
+# fixtures
+
+
+@pytest.fixture
+def drill(request: pytest.FixtureRequest, cohort_rate: float) -> Iterator[Drill]:
+    """One attempt of this case: ``drill.run(fault)`` answers measured values."""
+    node = request.node
+    session = _session(request.config)
+    marker = node.get_closest_marker("drill")
+    requires = frozenset(marker.kwargs.get("requires", ())) if marker else frozenset()
+    display = _display(request.config)
+    found = Drill(
+        session,
+        case_name(node.name),
+        requires=requires,
+        cohort_rate=cohort_rate,
+        attempt=node.stash.get(ATTEMPT, 1),
+        progress=display.update,
+    )
+    node.stash[DRILL] = found
+    yield found
+
+
+@pytest.fixture
+def slo(request: pytest.FixtureRequest) -> Limits:
+    """The limits of ``scenarios/slo.toml`` under the profile's time scale, by name."""
+    return _session(request.config).limits
+
+
+@pytest.fixture
+def semantic_latency() -> type[SemanticLatency]:
+    """``semantic_latency(latency_ms=50)``: the semantic pathway takes that much longer."""
+    return SemanticLatency
+
+
+@pytest.fixture
+def consolidation_failure() -> type[ConsolidationFailure]:
+    """``consolidation_failure(fail_rate=0.5)``: that share of consolidation runs fails."""
+    return ConsolidationFailure
+
+
+@pytest.fixture
+def binding_corruption() -> type[BindingCorruption]:
+    """``binding_corruption(corruption_rate=0.2)``: that share of bindings gets invalid strengths."""
+    return BindingCorruption
+
+
+@pytest.fixture
+def no_fault() -> type[NoFault]:
+    """``no_fault()``: the control case."""
+    return NoFault
+
+
+# verdicts
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Judge the case when the test's body has ended, whatever ended it, and turn the verdict into an outcome."""
+    try:
+        result = yield
+    except CapabilityMissing as error:
+        _finish(pyfuncitem, "unsupported")
+        settings = pyfuncitem.config.stash[SETTINGS]
+        if settings.strict_capabilities or settings.embedded:
+            pytest.fail(f"UNSUPPORTED: {error}", pytrace=False)
+        pytest.skip(str(error))
+    except AssertionError:
+        _finish(pyfuncitem, "assertion")
+        raise
+    except BaseException as error:
+        _finish(pyfuncitem, type(error).__name__)
+        raise
+    _finish(pyfuncitem, "completed", raise_verdict=True)
+    return result
+
+
+def _finish(item: pytest.Item, ended: str, *, raise_verdict: bool = False) -> None:
+    drill = item.stash.get(DRILL, None)
+    if drill is None:
+        return
+    judged = drill.finish(ended)
+    if not raise_verdict or judged is None:
+        return
+    verdict = Verdict(judged.json["verdict"])
+    if verdict is Verdict.PASS:
+        return
+    text = f"{verdict}: {'; '.join(judged.json['reasons'])}\ncase: {drill.folder}"
+    if verdict is Verdict.FAIL:
+        pytest.fail(text, pytrace=False)
+    raise Inconclusive(text)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A case that could not be decided is an error, not a failure: pytest counts errors outside the call phase."""
+    report = yield
+    drill = item.stash.get(DRILL, None)
+    if drill is not None and call.when == "call":
+        report.user_properties.append(("case_directory", str(drill.folder)))
+        if call.excinfo is not None and isinstance(call.excinfo.value, HarnessError):
+            kind = type(call.excinfo.value).__name__
+            report.user_properties.append(("verdict", kind))
+            report.longrepr = f"{kind}: {call.excinfo.value}"
+            report.when = "setup"
+    return report
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """A failed comparison of a measured value explains itself."""
+    if isinstance(left, Measured) and isinstance(right, int | float):
+        return left.explained(op, right)
+    return None
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run an INCONCLUSIVE case again, at most ``--retry-inconclusive`` times; both attempts are kept."""
+    if item.get_closest_marker("drill") is None:
+        return None
+    from _pytest.runner import runtestprotocol
+
+    retries = _session(item.config).settings.retry_inconclusive
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for attempt in range(1, retries + 2):
+        item.stash[ATTEMPT] = attempt
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        again = attempt <= retries and any(("verdict", "Inconclusive") in r.user_properties for r in reports)
+        if not again:
+            for report in reports:
+                item.ihook.pytest_runtest_logreport(report=report)
+            break
+        _reset(item)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def _reset(item: pytest.Item) -> None:
+    """Make an item runnable again, as it was before its fixtures were set up."""
+    if isinstance(item, pytest.Function):
+        item._initrequest()
+
+
+# what people see
+
+
+def _display(config: pytest.Config) -> LiveDisplay:
+    if DISPLAY not in config.stash:
+        config.stash[DISPLAY] = LiveDisplay.for_pytest(quiet=hasattr(config, "workerinput"))
+    return config.stash[DISPLAY]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Judge the session and write its report."""
+    config = session.config
+    if SESSION not in config.stash or hasattr(config, "workerinput"):
+        return
+    folder = config.stash[SESSION].folder
+    try:
+        write_verdicts(folder)
+        write_report(folder)
+    except HarnessError as error:
+        config.stash[SESSION].trouble = str(error)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The final table, and where to read on."""
+    if SESSION not in config.stash or hasattr(config, "workerinput"):
+        return
+    found = config.stash[SESSION]
+    terminalreporter.section("Engram drills")
+    terminalreporter.write_line(final_table_text(found.folder, width=terminalreporter._tw.fullwidth))
+
+
+__all__ = ["VerdictSignal"]

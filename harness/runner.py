@@ -1,0 +1,332 @@
+"""One experiment, one case directory. The runner records; it judges only to know whether to go on watching."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.clock import Clock, SystemClock
+from harness.engram.client import EngramClient
+from harness.errors import Aborted, CapabilityMissing, HarnessError, NotExercised
+from harness.faults.base import Fault
+from harness.faults.flags import flags_recipe
+from harness.faults.injection import Injection
+from harness.faults.ledger import Ledger
+from harness.faults.recipe import apply
+from harness.judge.case import baseline_conditions
+from harness.judge.summary import CaseSummary
+from harness.load.plan import LoadPlan
+from harness.load.supervisor import LoadSupervisor
+from harness.model import Verdict
+from harness.probes.machine import host_probe, process_probe
+from harness.probes.poller import Poller
+from harness.probes.service import service_probes
+from harness.scenario.profiles import Profile
+from harness.scenario.slo import Objectives
+from harness.scenario.workload import Workload
+from harness.targets.base import Target
+from harness.timeline.record import CaseWriter, read_case
+
+WARM_UP_S = 1.5  # connections, caches and the allocator's first growth; part of no window
+TICK_S = 0.25  # how often abort conditions are looked at
+_SETTLE_S = 20.0
+_WATCH_STEP_S = 1.0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One case: a fault, the load it happens under, and the limits it is judged by."""
+
+    name: str
+    fault: Fault
+    workload: Workload
+    profile: Profile
+    objectives: Objectives
+    seed: int
+    cohort_rate: float
+    requires: frozenset[str] = frozenset()
+    attempt: int = 1
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is happening now, for people: rates in operations per second, latency in ms, errors since the start."""
+
+    case: str
+    phase: str
+    time_left_s: float
+    rate_ops_per_s: float
+    p99_ms: float
+    errors: int
+
+
+class ExperimentRun:
+    """Runs one experiment on one target and records it."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        target: Target,
+        writer: CaseWriter,
+        ledger: Ledger,
+        *,
+        clock: Clock | None = None,
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self.experiment = experiment
+        self._target = target
+        self._writer = writer
+        self._ledger = ledger
+        self._clock = clock or SystemClock()
+        self._progress = progress
+        self._probes: list[Poller] = []
+        self._load: LoadSupervisor | None = None
+        self._never = threading.Event()
+        self._offering = False
+
+    def run(self) -> None:
+        """Run and record.
+
+        The case directory tells how it went, whatever happens. Raises :class:`CapabilityMissing` where the target
+        lacks something, :class:`Aborted` where the run was cut short; Ctrl-C passes through after healing.
+        """
+        self._writer.event("run_started")
+        try:
+            self._stages()
+            self._writer.event("run_ended")
+        except CapabilityMissing as error:
+            self._writer.event("unsupported", reason=str(error))
+            raise
+        except (NotExercised, Aborted) as error:
+            self._writer.event("aborted" if isinstance(error, Aborted) else "run_ended", reason=error.what)
+            raise
+        except HarnessError as error:
+            self._writer.event("aborted", reason=str(error))
+            raise Aborted(str(error), where=str(self._writer.folder)) from error
+        except BaseException as error:
+            what = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+            self._writer.event("aborted", reason=what)
+            raise
+        finally:
+            self._tear_down()
+
+    # the stages
+
+    def _stages(self) -> None:
+        self._show("start", 0.0)
+        self._target.start()
+        self._manifest()
+        self._ledger.claim(self._target.base_url)
+        missing = self.experiment.requires - self._target.capabilities.names
+        if missing:
+            reasons = self._target.capabilities.reasons
+            why = "; ".join(f"{name}: {reasons.get(name, 'not there')}" for name in sorted(missing))
+            raise CapabilityMissing(f"the target lacks what this drill needs: {why}", where=self._target.base_url)
+        with self._target.client() as client, self._flags(client):
+            load = self._start_load(client)
+            self._wait(WARM_UP_S, "warm-up")
+            self._baseline()
+            if self._steady():
+                self._fault()
+                self._after()
+            self._probes_stop()
+            summary = load.stop()
+            self._writer.event("load_stopped", completed=summary.completed)
+            self._show("read-back", 0.0)
+            load.verify()
+
+    @contextmanager
+    def _flags(self, client: EngramClient) -> Iterator[None]:
+        """Blended recall on for the cohort, and as it was afterwards where the target is not ours to throw away."""
+        if "features" not in self._target.capabilities.names:
+            yield
+            return
+        wanted = {
+            "dual_memory_types": True,
+            "blended_recall": True,
+            "fan_effect": True,
+            "monitoring": True,
+            "cohort_sampling_rate": self.experiment.cohort_rate,
+        }
+        before = client.features()
+        differing = {key: before.get(key) for key, value in wanted.items() if before.get(key) != value}
+        if differing:
+            self._target.require_owned()
+        entry = None
+        if differing:
+            recipe = flags_recipe(self._target, {k: v for k, v in differing.items() if v is not None})
+            entry = self._ledger.intent(
+                "flags set for the drill", target=self._target.base_url, slot="features", recipes=(recipe,)
+            )
+            client.set_features(**wanted)
+        try:
+            self._writer.event("flags_set", wanted=wanted, before=before, after=client.features())
+            yield
+        finally:
+            if entry is not None:
+                self._ledger.healed(entry, apply(recipe))
+
+    def _start_load(self, client: EngramClient) -> LoadSupervisor:
+        experiment = self.experiment
+        profile = experiment.profile
+        longest = (profile.baseline_s + profile.fault_s + profile.after_s) * 2 + 600.0
+        plan = LoadPlan(
+            workload=experiment.workload,
+            base_url=self._target.base_url,
+            seed=experiment.seed,
+            folder=self._writer.folder / "samples",
+            max_duration_s=longest,
+        )
+        self._load = load = LoadSupervisor(plan, self._clock)
+        self._show("preload", 0.0)
+        load.preload()
+        self._writer.event("preloaded")
+        self._settle(client)
+        metrics = self._writer.folder / "metrics"
+        self._probes = service_probes(client, self._target.capabilities.names, metrics, self._clock)
+        self._probes += [
+            host_probe(metrics, self._clock),
+            process_probe(lambda: self._target.pid, metrics, self._clock),
+        ]
+        for probe in self._probes:
+            probe.start()
+        self._writer.event("load_started", t0=load.start())
+        self._offering = True
+        return load
+
+    def _settle(self, client: EngramClient) -> None:
+        """Wait until consolidation has turned the preloaded memories into concepts and their number stands still."""
+        if "consolidations" not in self._target.capabilities.names:
+            return
+        deadline = self._clock.now() + _SETTLE_S
+        steady, previous = 0, -1
+        while self._clock.now() < deadline:
+            stats = client.consolidations()
+            concepts = stats.bindings if stats.bindings is not None else 0
+            steady = steady + 1 if concepts == previous and concepts > 0 else 0
+            previous = concepts
+            if steady >= 3:
+                break
+            self._abort_conditions("settle")
+            self._clock.wait(self._never, max(0.1, min(1.0, self.experiment.profile.consolidation_interval_s)))
+        self._writer.event("settled", bindings=previous, steady=steady >= 3)
+
+    def _baseline(self) -> None:
+        self._writer.event("baseline_started")
+        self._wait(self.experiment.profile.baseline_s, "baseline")
+        self._writer.event("baseline_ended")
+
+    def _steady(self) -> bool:
+        """Whether the steady state was established; where not, nothing is injected."""
+        summary = CaseSummary(read_case(self._writer.folder))
+        bad = [c.detail for c in baseline_conditions(summary) if c.verdict is not Verdict.PASS]
+        if bad:
+            self._writer.event("baseline_rejected", reasons=bad)
+        return not bad
+
+    def _fault(self) -> None:
+        fault, profile = self.experiment.fault, self.experiment.profile
+        injection = Injection(
+            fault,
+            self._target,
+            self._ledger,
+            record=self._event,
+            clock=self._clock,
+            hold_s=profile.fault_s,
+            observe_heal_s=self.experiment.objectives.limits["drill_abort_s"].value,
+        )
+        self._show("inject", profile.fault_s)
+        with injection:
+            if injection.effective is None:
+                return  # nothing to hold: the judge says NOT_EXERCISED
+            self._writer.event("fault_in_force")
+            self._wait(profile.fault_s, "fault")
+        if injection.relieved:
+            raise Aborted(f"the guardian healed the fault under us: {'; '.join(injection.relieved)}")
+        self._writer.event("after_started")
+
+    def _after(self) -> None:
+        """Watch for ``after_s``, and on until every signal is back or the abort limit has passed."""
+        profile = self.experiment.profile
+        limit = self.experiment.objectives.limits["drill_abort_s"].value
+        begun = self._clock.now()
+        self._wait(profile.after_s, "recovery")
+        while self._clock.now() - begun < max(limit, profile.after_s):
+            summary = CaseSummary(read_case(self._writer.folder))
+            if all(r.state in ("recovered", "never_left") for r in summary.recoveries):
+                return
+            self._wait(_WATCH_STEP_S, "recovery")
+
+    # waiting, watching, ending
+
+    def _wait(self, seconds: float, phase: str) -> None:
+        """Let time pass while abort conditions are looked at and people are told."""
+        end = self._clock.now() + seconds
+        while (left := end - self._clock.now()) > 0:
+            self._abort_conditions(phase)
+            self._show(phase, left)
+            self._clock.wait(self._never, min(TICK_S, left))
+
+    def _abort_conditions(self, phase: str) -> None:
+        for probe in self._probes:
+            if probe.trouble is not None:
+                raise Aborted(f"recording failed during {phase}: {probe.trouble}", where=str(self._writer.folder))
+        if self._load is not None:
+            self._load.check_alive()
+        if not self._target.alive():
+            tail = self._target.log_tail(8)
+            raise Aborted(
+                f"the target died during {phase}" + (f"; its log ends: {tail}" if tail else ""),
+                where=self._target.base_url,
+            )
+
+    def _show(self, phase: str, left_s: float) -> None:
+        rate = p99 = 0.0
+        errors = 0
+        if self._load is not None and self._offering:
+            live = self._load.recent(3.0)
+            rate, p99 = live.rate, live.recall_latency.percentile(99) * 1e3
+            errors = sum(self._load.live().errors.values())
+        known = [0.0 if math.isnan(value) else value for value in (rate, p99)]  # nothing has ended yet
+        self._progress(Progress(self.experiment.name, phase, left_s, known[0], known[1], errors))
+
+    def _event(self, event: str, /, **fields: Any) -> None:
+        self._writer.event(event, **fields)
+
+    def _probes_stop(self) -> None:
+        for probe in self._probes:
+            probe.stop()
+
+    def _tear_down(self) -> None:
+        self._probes_stop()
+        if self._load is not None:
+            self._load.kill()
+        self._target.stop()
+        self._writer.close()
+
+    def _manifest(self) -> None:
+        experiment = self.experiment
+        self._writer.manifest(
+            {
+                "case": experiment.name,
+                "attempt": experiment.attempt,
+                "started": self._clock.wall(),
+                "seed": experiment.seed,
+                "fault": {**experiment.fault.to_json(), "text": experiment.fault.describe()},
+                "cohort_rate": experiment.cohort_rate,
+                "workload": experiment.workload.as_json(),
+                "profile": experiment.profile.as_json(),
+                "slo": experiment.objectives.as_json(),
+                "target": self._target.describe(),
+                "capabilities": {
+                    "present": sorted(self._target.capabilities.names),
+                    "missing": dict(self._target.capabilities.reasons),
+                },
+                **experiment.facts,
+            }
+        )

@@ -1,0 +1,151 @@
+"""What a drill session was asked to do: options and environment variables, read once and checked together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from harness.errors import UsageError
+
+DEFAULT_SEED = 0xDEADBEEF
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of ``pytest drills/`` and ``harness drill``: also an environment variable."""
+
+    flag: str
+    variable: str
+    help: str
+    default: str | None = None
+    switch: bool = False
+    repeatable: bool = False
+
+    @property
+    def dest(self) -> str:
+        """The name it has as a Python attribute."""
+        return "engram_" + self.flag.lstrip("-").replace("-", "_")
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("--target", "ENGRAM_TARGET", "embedded, or http://host:port of a running Engram", "embedded"),
+    Option("--profile", "ENGRAM_PROFILE", "quick, ci, staging or full (scenarios/profiles.toml)", "ci"),
+    Option("--scenario", "ENGRAM_SCENARIO", "the load's scenario TOML (default: the drills' own)"),
+    Option("--seed", "ENGRAM_SEED", "seed of load and faults; decimal or 0x", hex(DEFAULT_SEED)),
+    Option("--strict-capabilities", "ENGRAM_STRICT_CAPABILITIES", "a missing capability fails", switch=True),
+    Option("--retry-inconclusive", "ENGRAM_RETRY_INCONCLUSIVE", "run an INCONCLUSIVE case again, N times", "1"),
+    Option("--defect", "ENGRAM_DEFECT", "start the embedded Engram with a defect, NAME[=M]", repeatable=True),
+    Option("--results-dir", "ENGRAM_RESULTS_DIR", "where sessions are kept (default: results)"),
+    Option("--i-own-this-target", "ENGRAM_I_OWN_THIS_TARGET", "faults may go into --target", switch=True),
+)
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"", "0", "false", "no", "off"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The session's settings, checked."""
+
+    target: str
+    profile: str
+    scenario: Path
+    seed: int
+    strict_capabilities: bool
+    retry_inconclusive: int
+    defects: tuple[str, ...]
+    results_dir: Path
+    i_own_this_target: bool
+    scenarios_dir: Path
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the target is ours to start."""
+        return self.target == "embedded"
+
+
+def scenarios_folder() -> Path:
+    """The ``scenarios`` directory: the one beside the package in a checkout, else below the working directory.
+
+    Raises :class:`UsageError` where there is none.
+    """
+    beside = Path(str(resources.files("harness"))).parent / "scenarios"
+    for folder in (beside, Path.cwd() / "scenarios"):
+        if (folder / "profiles.toml").is_file():
+            return folder
+    raise UsageError("there is no scenarios/ directory", where=str(beside), hint="run from a checkout of the project")
+
+
+def settings_from(given: Mapping[str, object], environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from options (by :attr:`Option.dest`; None where not given) and environment variables.
+
+    An option beats its variable. Raises :class:`UsageError` for what cannot be understood or contradicts itself.
+    """
+    variables = os.environ if environment is None else environment
+    values = {option.dest: _value(option, given.get(option.dest), variables) for option in OPTIONS}
+    folder = scenarios_folder()
+    scenario = values["engram_scenario"]
+    settings = Settings(
+        target=_target(str(values["engram_target"])),
+        profile=str(values["engram_profile"]),
+        scenario=Path(str(scenario)) if scenario else folder / "drill.toml",
+        seed=_seed(str(values["engram_seed"])),
+        strict_capabilities=bool(values["engram_strict_capabilities"]),
+        retry_inconclusive=_count("--retry-inconclusive", str(values["engram_retry_inconclusive"])),
+        defects=_defects(values["engram_defect"]),
+        results_dir=Path(str(values["engram_results_dir"] or "results")).absolute(),
+        i_own_this_target=bool(values["engram_i_own_this_target"]),
+        scenarios_dir=folder,
+    )
+    if settings.defects and not settings.embedded:
+        raise UsageError("--defect works on the embedded target only", hint=f"not with --target {settings.target}")
+    if settings.embedded and settings.i_own_this_target:
+        raise UsageError(
+            "--i-own-this-target contradicts --target embedded", hint="the embedded target is ours without a claim"
+        )
+    return settings
+
+
+def _value(option: Option, given: object, variables: Mapping[str, str]) -> object:
+    if given not in (None, False, []):
+        return given
+    text = variables.get(option.variable)
+    if text is None:
+        return False if option.switch else option.default
+    if option.switch:
+        if text.strip().lower() in _TRUE | _FALSE:
+            return text.strip().lower() in _TRUE
+        raise UsageError(f"{text!r} is neither true nor false", where=option.variable)
+    return text or option.default
+
+
+def _target(text: str) -> str:
+    if text == "embedded" or text.startswith(("http://", "https://")):
+        return text.rstrip("/")
+    raise UsageError(f"--target {text!r} is not known", hint="embedded, or http://host:port")
+
+
+def _seed(text: str) -> int:
+    try:
+        seed = int(text, 0)
+    except ValueError:
+        seed = -1
+    if not 0 <= seed < 2**64:
+        raise UsageError(f"--seed {text!r} is not a number from 0 to 2^64-1", hint="decimal, or hexadecimal with 0x")
+    return seed
+
+
+def _count(flag: str, text: str) -> int:
+    if not text.isdigit() or int(text) > 10:
+        raise UsageError(f"{flag} {text!r} is not a number from 0 to 10")
+    return int(text)
+
+
+def _defects(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    items = value if isinstance(value, list | tuple) else str(value).split(",")
+    return tuple(str(item).strip() for item in items if str(item).strip())
