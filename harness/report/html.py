@@ -107,7 +107,7 @@ def _case(judged: JudgedSession, case: JudgedCase, counts: bool, anchor: str, ho
         "fault": fault_text(json["fault"]) if json["fault"] else "unknown",
         "reasons": json["reasons"],
         "conditions": json["conditions"],
-        "evidence": json["evidence"],
+        "evidence": _evidence(json),
         "degradation": degradation_rows(json),
         "memories": memory_cells(json),
         "examples": json["acknowledged_memories"].get("examples", {}),
@@ -124,6 +124,12 @@ def _case(judged: JudgedSession, case: JudgedCase, counts: bool, anchor: str, ho
     if case.judgement is not None:
         found |= _judged_parts(case.judgement, hover)
     return found
+
+
+def _evidence(json: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pieces of evidence that the condition on the fault does not already quote."""
+    said = " ".join(c["detail"] for c in json["conditions"] if c["name"] == "fault")
+    return [piece for piece in json["evidence"] if piece["detail"] not in said]
 
 
 def _judged_parts(judgement: CaseJudgement, hover: bool) -> dict[str, Any]:

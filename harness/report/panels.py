@@ -88,13 +88,13 @@ def _errors(summary: CaseSummary, series: CaseSeries, hover: bool) -> Chart:
 
 def _rates(summary: CaseSummary, series: CaseSeries, hover: bool) -> Chart:
     return Chart(
-        title=f"Offered and completed requests, {_per_bin(series)}",
+        title=f"Requests due and completed, {_per_bin(series)}",
         y_label="requests/s",
         unit="/s",
         span=_span(series),
         lines=(
             Line("completed well", "second", _x(series), series.completed()),
-            Line("offered", "offered", _x(series), series.offered()),
+            Line("due by the schedule", "offered", _x(series), series.offered()),
         ),
         bands=bands(summary, series),
         height=110.0,
@@ -133,7 +133,7 @@ def bands(summary: CaseSummary, series: CaseSeries) -> tuple[Band, ...]:
         acked = view.instant("heal_acked")
         healed = not math.isnan(acked)
         end = acked if healed else view.end
-        text = "fault in force (inject sent to heal acknowledged)" if healed else "fault in force, never healed"
+        text = "fault in force" if healed else "fault in force, heal not recorded"
         found.append(Band(injected - origin, end - origin, text, "fault"))
     elif (during := view.windows.get("during")) is not None:
         found.append(Band(during.start - origin, during.end - origin, "control: nothing injected", "control"))

@@ -142,9 +142,13 @@ class CaseSeries:
         return share_per_bin(self.bins, every["intended"], every["outcome"] != int(Outcome.OK))
 
     def offered(self) -> Floats:
-        """Requests the schedule asked for, per second."""
+        """Requests the schedule asked for, per second: read from the gapless sequence, so unsent ones count too."""
+        every = self._view.requests
         assert self.bins is not None
-        return self.bins.counts(self._view.requests["intended"]) / self._covered_s
+        edges = np.clip(self.bins.edges, every["intended"][0], every["intended"][-1])
+        place = np.interp(edges, every["intended"], every["sequence"].astype(np.float64))
+        found: Floats = np.diff(place) / np.maximum(np.diff(edges), 0.1 * self.bins.width_s)
+        return found
 
     def completed(self) -> Floats:
         """Requests that ended well, per second, by the instant they ended."""
