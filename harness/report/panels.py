@@ -164,6 +164,7 @@ def _recovery(recovery: Recovery, summary: CaseSummary, series: CaseSeries) -> M
     high = view.heal.low + recovery.seconds.high if math.isfinite(recovery.seconds.high) else view.end
     effect = summary.recoveries[0].name == recovery.name and recovery.name not in _USER_SIGNALS
     if recovery.state == "censored":
+        low = view.heal.low
         text = "effect not gone" if effect else f"{signal_name(recovery.name)} not back"
         text += " when the record ends"
     else:
