@@ -173,14 +173,15 @@ def _delete(client: EngramClient, found: _Findings) -> None:
     if answer.status in (401, 403):
         raise answer.refused()
     nowhere = client.request("DELETE", f"/api/v1/{absent}/{absent}")
-    known = answer.status == 404 and _error_code(answer) is not None and _error_code(answer) != _error_code(nowhere)
+    said = _error(answer, absent)
+    known = answer.status == 404 and said is not None and said != _error(nowhere, absent)
     found.decide("memory.delete", 200 <= answer.status < 300 or known, "no DELETE on memories")
 
 
-def _error_code(answer: Answer) -> str | None:
+def _error(answer: Answer, absent: str) -> str | None:
+    """The error an answer gives, without the name that was asked for."""
     try:
         error = answer.object().get("error")
     except TargetAnswerInvalid:
         return None
-    code = error.get("code") if isinstance(error, dict) else None
-    return str(code) if code is not None else None
+    return None if error is None else str(error).replace(absent, "")

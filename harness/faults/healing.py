@@ -76,7 +76,7 @@ def heal_all(
             report.in_use.append(f"{journal.program}, pid {journal.owner.pid}: {journal.record}")
             continue
         report.add(heal_journal(path, by, deadline_s=max(0.0, deadline - clock.now()), clock=clock))
-    state.sweep_locks(folder)
+    state.sweep(folder)
     return report
 
 

@@ -233,7 +233,7 @@ class Ledger:
             "program": state.program(),
             "ledger": str(record),
         }
-        scratch = folder / f".{name}"
+        scratch = folder / f"{name}{state.UNFINISHED}"
         try:
             with scratch.open("xb") as file:
                 file.write(dump_line(self._stamped(header)))

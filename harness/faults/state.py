@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 
 from harness.clock import Clock, SystemClock
 from harness.errors import EnvironmentUnusable, TargetBusy
-from harness.targets.base import ProcessIdentity, this_process
+from harness.targets.base import ProcessIdentity, boot_id, this_process
 
 STATE_VARIABLE = "ENGRAM_STATE_DIR"
+UNFINISHED = ".new"  # a journal under construction
 _POLL_S = 0.05
 
 
@@ -177,9 +178,14 @@ class TargetLock:
         self.release()
 
 
-def sweep_locks(state: Path) -> int:
-    """Remove the lock files nobody holds; answers how many."""
+def sweep(state: Path) -> int:
+    """Remove the lock files nobody holds and journals whose maker died making them; answers how many."""
     swept = 0
+    for path in sorted(journals_dir(state).glob(f"*{UNFINISHED}")):
+        pid, start_time = (*path.name.split("-"), "", "")[:2]
+        if not (pid + start_time).isdigit() or not ProcessIdentity(int(pid), int(start_time), boot_id()).alive():
+            path.unlink(missing_ok=True)
+            swept += 1
     for path in sorted((state / "locks").glob("*.lock")):
         with exclusively(path, 0.0) as held:
             if held:
