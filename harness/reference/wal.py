@@ -91,7 +91,7 @@ class LogWriter:
         return done
 
     def rotate(self, path: Path, then: Rotated) -> None:
-        """Go on in a new file at ``path``; ``then`` runs when all that is applied is in older files, or with what went wrong."""
+        """Go on in a new file at ``path``; ``then`` runs when all that is applied is in older files."""
         self._rotate_to = (path, then)
         if not self._busy and self._timer is None:
             self._start()
