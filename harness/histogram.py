@@ -73,7 +73,7 @@ class Histogram:
         self._counts = array
 
     @classmethod
-    def from_buffer(cls, buffer: memoryview | bytes, offset: int = 0) -> Histogram:
+    def from_buffer(cls, buffer: memoryview | bytes | bytearray, offset: int = 0) -> Histogram:
         """A copy of what a writer has recorded into ``buffer`` so far."""
         return cls(np.frombuffer(buffer, dtype=np.uint64, count=BUCKETS, offset=offset))
 

@@ -202,9 +202,13 @@ def _entry_flags(entry: dict[str, Any]) -> int:
 
 
 def _bad_strength(entry: dict[str, Any]) -> bool:
-    """Whether a binding strength is served here that is no number in [0, 1]; null is how NaN often travels."""
+    """Whether a binding strength is served here that is no number in [0, 1].
+
+    Null is how NaN often travels, so it is invalid too, unless the entry says that it is bound to no concept.
+    """
+    unbound = "concept_id" in entry and entry["concept_id"] is None
     for key in _STRENGTHS:
-        if key in entry and not _within(entry[key]):
+        if key in entry and not _within(entry[key]) and not (unbound and entry[key] is None):
             return True
     bindings = entry.get("bindings")
     if isinstance(bindings, list):

@@ -84,6 +84,8 @@ def slot_broke(user_instance: Any, exception: BaseException, tb: Any, **_: Any) 
 def main(arguments: list[str]) -> int:
     """Run one load process; exit code 0 when told to quit, 1 when something broke (said on stdout)."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    # It warns of ramping up fast; slots wait for the schedule, so starting them is no ramp.
+    logging.getLogger("locust.runners").setLevel(logging.ERROR)
     try:
         Generator(read_plan(arguments[0])).run()
     except HarnessError as error:

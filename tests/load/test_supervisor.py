@@ -1,0 +1,318 @@
+"""The supervisor and its processes, end to end against a stub: what is sent, recorded, told, and survived."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from harness.errors import LoadError, RecordError
+from harness.load import LoadPlan, LoadSupervisor
+from harness.load.arrivals import Arrivals
+from harness.load.live import LIVE_BYTES
+from harness.load.recording import SampleWriter
+from harness.model import Flag, Op, Outcome
+from harness.scenario.workload import Workload
+from harness.timeline.jsonl import read_json, read_lines
+from harness.timeline.samples import Samples, read_all_samples
+from tests.load.servers import Peer, RawServer, always, answer, small_workload, stub, until
+
+SECRET = "a-key-nobody-must-see"
+
+
+@pytest.fixture(scope="module")
+def engram(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with stub(tmp_path_factory.mktemp("stub")) as (url, _):
+        yield url
+
+
+def _plan(url: str, folder: Path, workload: Workload | None = None, *, processes: int = 1) -> LoadPlan:
+    return LoadPlan(workload or small_workload(), url, 7, folder / "samples", 60.0, processes=processes)
+
+
+def _load_only(samples: Samples) -> Samples:
+    loaded: Samples = samples[(samples["flags"] & Flag.PRELOAD) == 0]
+    return loaded
+
+
+def _let_run(load: LoadSupervisor, requests: int) -> None:
+    assert until(lambda: load.live().completed >= requests), load.live()
+
+
+def test_importing_the_supervisor_side_imports_neither_locust_nor_gevent() -> None:
+    text = (
+        "import sys, harness.load, harness.load.verify, harness.load.payload, harness.load.answers;"
+        "print(sorted({'locust', 'gevent', 'geventhttpclient'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_load_from_launch_to_read_back(
+    engram: str, tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENGRAM_API_KEY", SECRET)
+    workload = small_workload(spaces=2)
+    plan = _plan(engram, tmp_path, workload, processes=processes)
+    with LoadSupervisor(plan) as load:
+        load.preload()
+        assert load.live().completed == 0
+        t0 = load.start()
+        _let_run(load, 120)
+        load.check_alive()
+        live = load.live()
+        assert live.offered >= live.completed - 5
+        assert live.errors == {}
+        assert live.p_ms(50) < 100
+        assert load.recent(0.5).completed <= load.live().completed
+        live_files = list(plan.folder.glob("live-*.map"))
+        assert [path.stat().st_size for path in live_files] == [LIVE_BYTES] * processes
+        summary = load.stop()
+        assert load.stop() is summary
+        verified = load.verify(deadline_s=20.0)
+
+    samples = read_all_samples(plan.folder)
+    preloaded = samples[(samples["flags"] & Flag.PRELOAD) != 0]
+    assert sorted(zip(preloaded["space"].tolist(), preloaded["item"].tolist(), strict=True)) == [
+        (space, item) for space in range(2) for item in range(40)
+    ]
+    assert (preloaded["version"] == 1).all()
+
+    sent = _load_only(samples)
+    assert np.array_equal(np.sort(sent["sequence"]), np.arange(summary.due))
+    assert (sent["outcome"] == Outcome.OK).all()
+    planned = Arrivals(7, workload).chunk(0)
+    order = sent[np.argsort(sent["sequence"])]
+    for field in ("op", "user", "item", "space", "cue"):
+        assert np.array_equal(order[field], getattr(planned, field)[: summary.due]), field
+    assert order["intended"] == pytest.approx(t0 + planned.offset_s[: summary.due])
+    assert (order["sent"] >= order["intended"]).all()
+    assert (order["done"] >= order["sent"]).all()
+    stores = order[order["op"] == Op.STORE]
+    assert np.array_equal(stores["version"], stores["sequence"] + 2)
+
+    assert summary.sent == summary.completed == summary.due
+    assert summary.unsent == 0
+    told = read_json(plan.folder / "load.json")
+    assert told["due"] == summary.due
+    assert told["outcomes"]["store"] == {"ok": len(stores)}
+    assert told["schedule_sha256"] == Arrivals(7, workload).digest(summary.due)
+    assert told["latency_ms"]["all"]["count"] == summary.due
+    assert not list(plan.folder.glob("live-*.map"))
+
+    lines = list(read_lines(plan.folder / "verify.jsonl"))
+    assert len(lines) == verified.asked == verified.found == 160
+    assert {line["by"] for line in lines} == {"id", "embedding"}
+    last = {(int(s["space"]), int(s["item"])): int(s["version"]) for s in preloaded}
+    last |= {(int(s["space"]), int(s["item"])): int(s["version"]) for s in stores[np.argsort(stores["done"])]}
+    assert {(line["space"], line["item"]): line["seen_version"] for line in lines} == last
+
+    written = b"".join(path.read_bytes() for path in plan.folder.iterdir())
+    assert SECRET.encode() not in written
+
+
+def test_the_same_seed_sends_the_same_bytes_with_one_and_two_processes(tmp_path: Path) -> None:
+    bodies: list[set[bytes]] = []
+    for processes in (1, 2):
+        seen: list[bytes] = []
+        store = answer(b'{"memory_id":"m-00000"}', b"201 Created")
+
+        def behave(peer, seen=seen, store=store):  # type: ignore[no-untyped-def]
+            while head := peer.request():
+                seen.append(head)
+                peer.send(store)
+
+        with RawServer(behave) as server:
+            plan = _plan(server.url, tmp_path / str(processes), processes=processes)
+            with LoadSupervisor(plan) as load:
+                load.start()
+                _let_run(load, 100)
+                load.stop()
+            host = b"127.0.0.1:%d" % server.port
+            bodies.append({request.replace(host, b"HOST") for request in seen})
+    first, second = sorted(bodies, key=len)
+    assert len(first) >= 80
+    # The slower of the two runs was stopped earlier; all that it sent, the other sent too.
+    assert len(first - second) <= 2
+
+
+def test_corrected_latency_is_right_where_the_target_stalls(tmp_path: Path) -> None:
+    stall_s, every_s = 0.4, 1.0
+    stalling = stub(tmp_path, "--stall-s", str(stall_s), "--every-s", str(every_s))
+    with stalling as (url, _), LoadSupervisor(_plan(url, tmp_path, small_workload(400.0))) as load:
+        load.preload()
+        t0 = load.start()
+        _let_run(load, 2000)
+        summary = load.stop()
+    latency = summary.live.latency
+    samples = _load_only(read_all_samples(tmp_path / "samples"))
+    stalls = summary.duration_s / every_s
+    # Arrivals are uniform in time, so a share (stall - x) / period of them waits longer than x.
+    expected = (stall_s - 0.1) / every_s
+    assert latency.share_above(0.1) == pytest.approx(expected, rel=0.35 if stalls < 6 else 0.2)
+    assert latency.percentile(99) == pytest.approx(stall_s - 0.01 * every_s, rel=0.1)
+    # A closed loop of one user would have met each stall once; here every arrival in it did, and on time.
+    assert (samples["done"] - samples["intended"] > 0.1).sum() > 100
+    assert summary.live.lag.percentile(99) < 0.05
+    assert summary.live.no_free_slot == 0
+    assert samples["intended"].min() == pytest.approx(t0)
+
+
+def test_a_target_that_dies_and_returns_is_recorded_and_not_fatal(tmp_path: Path) -> None:
+    with stub(tmp_path) as (url, process), LoadSupervisor(_plan(url, tmp_path)) as load:
+        load.preload()
+        load.start()
+        _let_run(load, 40)
+        process.kill()
+        process.wait()
+        assert until(lambda: load.live().errors.get(Outcome.REFUSED, 0) > 30)
+        load.check_alive()
+        with stub(tmp_path, port=int(url.rsplit(":", 1)[1])):
+            well = load.live().ok
+            assert until(lambda: load.live().ok > well + 40)
+            summary = load.stop()
+    samples = _load_only(read_all_samples(tmp_path / "samples"))
+    assert np.array_equal(np.sort(samples["sequence"]), np.arange(summary.due))
+    assert set(np.unique(samples["outcome"]).tolist()) <= {Outcome.OK, Outcome.REFUSED, Outcome.RESET}
+
+
+def test_too_few_slots_make_the_target_late_and_are_flagged(tmp_path: Path) -> None:
+    workload = dataclasses.replace(small_workload(200.0, timeout_ms=300.0), slots=4)
+    with RawServer(Peer.hold) as server, LoadSupervisor(_plan(server.url, tmp_path, workload)) as load:
+        load.start()
+        assert until(lambda: load.live().errors.get(Outcome.TIMEOUT, 0) >= 8)
+        summary = load.stop()
+    samples = _load_only(read_all_samples(tmp_path / "samples"))
+    assert np.array_equal(np.sort(samples["sequence"]), np.arange(summary.due))
+    late = (samples["flags"] & Flag.NO_FREE_SLOT) != 0
+    assert late.sum() > summary.due * 0.8
+    assert summary.unsent > 0
+    assert (samples["outcome"] == Outcome.CANCELLED).sum() == summary.unsent
+    assert summary.due == summary.sent + summary.unsent
+    # What the generator itself was late by is told apart from that.
+    assert summary.live.lag.percentile(100) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("reply", "complaint"),
+    [
+        (answer(b'{"error":{"code":"unauthorized"}}', b"401 Unauthorized"), r"HTTP_4XX \(HTTP 401\).*ENGRAM_API_KEY"),
+        (answer(b"<html>Welcome to nginx</html>"), r"NOT_JSON \(HTTP 200\).*Welcome to nginx"),
+        (answer(b'{"memory_id":"other"}', b"201 Created"), r"WRONG_ANSWER"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 104857600\r\n\r\n", r"TOO_LARGE"),
+    ],
+)
+def test_a_preload_that_is_refused_says_why(tmp_path: Path, reply: bytes, complaint: str) -> None:
+    with RawServer(always(reply)) as server, LoadSupervisor(_plan(server.url, tmp_path)) as load:
+        with pytest.raises(LoadError, match=complaint) as caught:
+            load.preload()
+        assert server.url in str(caught.value)
+
+
+def test_a_preload_into_nothing_says_so(tmp_path: Path) -> None:
+    with RawServer(always(b"")) as server:
+        url = server.url
+    with LoadSupervisor(_plan(url, tmp_path)) as load, pytest.raises(LoadError, match="REFUSED"):
+        load.preload()
+
+
+def test_a_killed_process_is_noticed_and_its_samples_stay(engram: str, tmp_path: Path) -> None:
+    with LoadSupervisor(_plan(engram, tmp_path)) as load:
+        load.preload()
+        load.start()
+        _let_run(load, 60)
+        assert until(lambda: len(read_all_samples(tmp_path / "samples")) > 60)
+        os.kill(load.pids[0], signal.SIGKILL)
+        assert until(lambda: not psutil.pid_exists(load.pids[0]) or _is_dead(load.pids[0]))
+        with pytest.raises(LoadError, match=r"generator-00.log: a load process was ended by signal 9"):
+            load.check_alive()
+        with pytest.raises(LoadError, match="signal 9"):
+            load.stop()
+    assert len(read_all_samples(tmp_path / "samples")) > 60
+
+
+def test_processes_end_with_the_supervisor_however_it_ends(engram: str, tmp_path: Path) -> None:
+    text = (
+        "import sys, json, threading; from pathlib import Path\n"
+        "from harness.load import LoadPlan, LoadSupervisor\n"
+        "from harness.scenario.workload import workload_from_json\n"
+        "load = LoadSupervisor(LoadPlan(workload_from_json(json.loads(sys.argv[1])), sys.argv[2], 7, "
+        "Path(sys.argv[3]), 60.0, processes=2))\n"
+        "load.preload(); load.start(); print(*load.pids, flush=True); threading.Event().wait()\n"
+    )
+    workload = json.dumps(small_workload().as_json())
+    command = [sys.executable, "-c", text, workload, engram, str(tmp_path / "samples")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == 2
+        parent.kill()
+        parent.wait()
+        assert until(lambda: all(_is_dead(pid) for pid in pids), 5.0)
+
+
+def _is_dead(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "samples").write_text("a file stands here")
+    with pytest.raises(LoadError, match=r"samples: cannot create the folder"):
+        LoadSupervisor(_plan("http://127.0.0.1:1", tmp_path)).launch()
+
+
+def test_a_full_disk_is_an_error_with_the_file_in_it() -> None:
+    with pytest.raises(RecordError, match=r"/dev/full: cannot write samples: No space left"):
+        SampleWriter(Path("/dev/full")).flush()
+
+
+def test_stopping_what_never_started_ends_the_processes(engram: str, tmp_path: Path) -> None:
+    load = LoadSupervisor(_plan(engram, tmp_path))
+    load.launch()
+    with pytest.raises(LoadError, match="before it was started"):
+        load.stop()
+    assert all(_is_dead(pid) for pid in load.pids)
+
+
+def test_raw_samples_can_be_left_out_while_everything_is_counted(engram: str, tmp_path: Path) -> None:
+    with LoadSupervisor(_plan(engram, tmp_path)) as load:
+        load.preload()
+        load.keep_samples(False)
+        load.start()
+        _let_run(load, 60)
+        summary = load.stop()
+    assert len(_load_only(read_all_samples(tmp_path / "samples"))) == 0
+    assert summary.live.latency.count == summary.due
+
+
+def test_live_may_be_asked_from_several_threads(engram: str, tmp_path: Path) -> None:
+    with LoadSupervisor(_plan(engram, tmp_path)) as load:
+        load.preload()
+        load.start()
+        seen: list[int] = []
+
+        def ask() -> None:
+            seen.extend(load.recent(1.0).offered for _ in range(50))
+
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        load.stop()
+    assert len(seen) == 100
+    assert min(seen) >= 0
