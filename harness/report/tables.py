@@ -28,6 +28,9 @@ from harness.report.words import (
 
 Row = dict[str, Any]
 _MOST_EVENTS = 200
+_FACTS = ("started", "seed", "attempt", "cohort_rate", "profile", "workload", "target", "versions", "commit")
+_NO_FACTS = {"schema", "case", "name", "fault", "slo", "capabilities"}  # shown elsewhere, or in every other row
+_SHOWN = ("t", "at", "wall", "event")
 _ORDER = ("baseline", "during", "after", "whole")
 
 
@@ -189,9 +192,8 @@ def facts(case: JudgedCase) -> list[tuple[str, str]]:
         return []
     manifest = judgement.summary.record.manifest
     rows = [("fault", fault_text(judgement.summary.view.fault))]
-    for name in ("started", "seed", "attempt", "cohort_rate", "profile", "target", "versions", "commit", "load"):
-        if name in manifest:
-            rows.append((name.replace("_", " "), _flat(manifest[name])))
+    rest = sorted(set(manifest) - set(_FACTS) - _NO_FACTS)
+    rows += [(name.replace("_", " "), _flat(manifest[name])) for name in (*_FACTS, *rest) if name in manifest]
     capabilities = manifest.get("capabilities")
     if isinstance(capabilities, dict):
         missing = capabilities.get("missing", capabilities.get("reasons", {}))
@@ -215,11 +217,16 @@ def event_rows(judgement: CaseJudgement, origin: float) -> tuple[list[Row], int]
     events = judgement.summary.record.events
     rows = [
         {
-            "at": f"{float(event['t']) - origin:+.3f} s",
+            "at": f"{_at(event) - origin:+.3f} s",
             "wall": str(event.get("wall", "")),
             "event": str(event["event"]),
-            "detail": _flat({key: value for key, value in event.items() if key not in ("t", "wall", "event")}),
+            "detail": _flat({key: value for key, value in event.items() if key not in _SHOWN}),
         }
         for event in events[:_MOST_EVENTS]
     ]
     return rows, max(0, len(events) - _MOST_EVENTS)
+
+
+def _at(event: dict[str, Any]) -> float:
+    """When it happened; an event written down later than it happened says so."""
+    return float(event["at"] if "at" in event else event["t"])

@@ -5,21 +5,27 @@ Everything is written to a given text stream, so that pytest can hand in its own
 
 from __future__ import annotations
 
+import io
 import math
+import os
+import shlex
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any, Protocol, TextIO
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.errors import RecordError
 from harness.model import number_from_json
 from harness.report.tables import worst_reason
 from harness.report.words import json_estimate_text, seconds_text
+from harness.timeline.jsonl import read_json
 
 COLOURS: dict[str, str] = {
     "FAIL": "bold white on red",
@@ -89,6 +95,22 @@ def print_table(session: dict[str, Any], stream: TextIO, width: int | None = Non
     Console(file=stream, width=shown, highlight=False, soft_wrap=False).print(final_table(session))
 
 
+def final_table_text(session: Path, *, width: int = 140, color: bool = False) -> str:
+    """The table of a judged session directory as text, with where to read on; never raises for a missing verdict."""
+    try:
+        verdict = read_json(session / "verdict.json")
+    except RecordError as error:
+        return f"no verdict of this session: {error}"
+    out = io.StringIO()
+    console = Console(file=out, width=max(60, width), force_terminal=color, no_color=not color, highlight=False)
+    console.print(final_table(verdict))
+    report = session / "report.html"
+    if report.is_file():
+        console.print(Text(f"report: {report}"), soft_wrap=True)
+    console.print(Text(f"judge it again: harness judge {shlex.quote(str(session))}"), soft_wrap=True)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
 @dataclass
 class _State:
     case: str = ""
@@ -99,19 +121,18 @@ class _State:
 class Progress:
     """Live progress of a session: one line that is repainted on a terminal, one line a phase elsewhere.
 
-    Safe to call from any thread. ``monotonic`` gives seconds and is there for tests.
+    Safe to call from any thread. ``total_cases`` is 0 where not known; ``monotonic`` gives seconds, for tests.
     """
 
     def __init__(self, total_cases: int, stream: TextIO, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._total = total_cases
         self._stream = stream
         self._monotonic = monotonic
-        self._live = bool(getattr(stream, "isatty", lambda: False)())
+        self._live = stream.isatty()
         self._lock = threading.Lock()
         self._state = _State()
         self._painted_at = -math.inf
         self._painted = False
-        self._start = monotonic()
 
     def update(
         self,
@@ -121,12 +142,12 @@ class Progress:
         time_left_s: float = math.nan,
         rate: float = math.nan,
         p99_ms: float = math.nan,
-        errors: float = math.nan,
+        errors: int | None = None,
     ) -> None:
         """Tell where the session is.
 
-        ``time_left_s`` of the case, ``rate`` completed per second, ``p99_ms`` of recalls and ``errors`` (share in
-        [0, 1]) over the last seconds; NaN where not known.
+        ``time_left_s`` of the phase, ``rate`` completed per second and ``p99_ms`` of recalls over the last seconds,
+        ``errors`` since the case began; NaN (None for errors) where not known.
         """
         with self._lock:
             changed = (case, phase) != (self._state.case, self._state.phase)
@@ -137,7 +158,7 @@ class Progress:
             if not changed and (not self._live or now - self._painted_at < _REPAINT_S):
                 return
             self._painted_at = now
-            self._paint(self._line(phase, time_left_s, rate, p99_ms, errors))
+            self._paint(self._line(time_left_s, rate, p99_ms, errors))
 
     def note(self, text: str) -> None:
         """Write a line that stays, above the live one."""
@@ -151,21 +172,23 @@ class Progress:
         self.note(f"{verdict.replace('_', ' '):<13} {case}{': ' + reason if reason else ''}")
 
     def close(self) -> None:
-        """Take the live line away; idempotent."""
+        """Take the live line away; idempotent, and a later update paints again."""
         with self._lock:
             self._clear()
             self._stream.flush()
 
-    def _line(self, phase: str, time_left_s: float, rate: float, p99_ms: float, errors: float) -> str:
-        parts = [f"[{self._state.number}/{max(self._total, self._state.number)}] {self._state.case}", phase]
-        if not math.isnan(time_left_s):
-            parts.append(f"{max(0.0, time_left_s):.0f} s left")
-        if not math.isnan(rate):
+    def _line(self, time_left_s: float, rate: float, p99_ms: float, errors: int | None) -> str:
+        state = self._state
+        place = f"[{state.number}/{max(self._total, state.number)}] " if self._total else ""
+        parts = [f"{place}{state.case}", state.phase]
+        if time_left_s > 0:
+            parts.append(f"{time_left_s:.0f} s left")
+        if rate > 0:
             parts.append(f"{rate:.0f}/s")
-        if not math.isnan(p99_ms):
+        if p99_ms > 0:
             parts.append(f"p99 {p99_ms:.1f} ms")
-        if not math.isnan(errors):
-            parts.append(f"errors {100 * errors:.2f} %")
+        if errors is not None:
+            parts.append(f"{errors} error{'' if errors == 1 else 's'}")
         return _one_line(" · ".join(parts))
 
     def _paint(self, line: str) -> None:
@@ -175,7 +198,8 @@ class Progress:
             width = max(20, Console(file=self._stream).width - 1)
             # Cut rather than wrap: a wrapped line could not be repainted.
             shown = line if len(line) <= width else line[: width - 1] + "…"
-            self._stream.write("\r\x1b[2K" + shown)
+            # What stands in the line already is somebody else's (pytest's name of the file): leave it.
+            self._stream.write(("\r\x1b[2K" if self._painted else "\n") + shown)
             self._painted = True
         self._stream.flush()
 
@@ -183,6 +207,72 @@ class Progress:
         if self._live and self._painted:
             self._stream.write("\r\x1b[2K")
             self._painted = False
+
+
+class Happening(Protocol):
+    """What the runner tells of its progress; rates and latencies are 0 where nothing has ended yet."""
+
+    @property
+    def case(self) -> str: ...
+    @property
+    def phase(self) -> str: ...
+    @property
+    def time_left_s(self) -> float: ...
+    @property
+    def rate_ops_per_s(self) -> float: ...
+    @property
+    def p99_ms(self) -> float: ...
+    @property
+    def errors(self) -> int: ...
+
+
+class LiveDisplay:
+    """A :class:`Progress` fed by the runner; silent where there is nowhere to write."""
+
+    def __init__(self, stream: TextIO | None, total_cases: int = 0) -> None:
+        self._progress = Progress(total_cases, stream) if stream is not None else None
+
+    @classmethod
+    def for_pytest(cls, *, quiet: bool = False, stream: TextIO | None = None) -> LiveDisplay:
+        """A display that pytest's capturing does not swallow.
+
+        ``quiet`` (an xdist worker) shows nothing. Without a ``stream`` the controlling terminal is used, if this
+        process may write to it; a log file has to be handed in as a stream that was opened before capturing began.
+        """
+        return cls(None if quiet else stream or _terminal())
+
+    def update(self, now: Happening) -> None:
+        """Show what is happening now."""
+        if self._progress is None:
+            return
+        self._progress.update(
+            now.case,
+            now.phase,
+            time_left_s=now.time_left_s,
+            rate=now.rate_ops_per_s,
+            p99_ms=now.p99_ms,
+            errors=now.errors,
+        )
+
+    def close(self) -> None:
+        """Take the live line away, so that others can write; a later update paints again."""
+        if self._progress is not None:
+            self._progress.close()
+
+
+def _terminal() -> TextIO | None:
+    """The controlling terminal; None without one, or in the background, where writing could stop the process."""
+    try:
+        terminal = Path("/dev/tty").open("w", encoding="utf-8")
+    except OSError:
+        return None
+    try:
+        if os.tcgetpgrp(terminal.fileno()) == os.getpgrp():
+            return terminal
+    except OSError:
+        pass
+    terminal.close()
+    return None
 
 
 def _one_line(text: str) -> str:

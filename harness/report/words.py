@@ -95,7 +95,9 @@ def recovery_text(recovery: Recovery) -> str:
 
 
 def fault_text(fault: dict[str, Any]) -> str:
-    """``semantic latency, latency_ms = 50``."""
+    """The fault's own words where it gave some, else ``semantic latency, latency_ms = 50``."""
+    if isinstance(fault.get("text"), str):
+        return str(fault["text"])
     kind = str(fault.get("kind", "") or "unknown").replace("_", " ")
     doses = [
         f"{key} = {value:g}" if isinstance(value, float) else f"{key} = {value}"
