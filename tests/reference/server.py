@@ -84,7 +84,7 @@ class Server:
         self._config.write_text(config, encoding="utf-8")
         self._env = environment(env)
         self.process: subprocess.Popen[bytes] | None = None
-        self.client = httpx.Client()
+        self.client = httpx.Client(verify=False)
 
     def start(self) -> Server:
         """Start and wait until it listens."""
@@ -100,7 +100,7 @@ class Server:
         wait_for(self._listening, "listening")
         port = int(self._port_file.read_text(encoding="ascii"))
         self.client.close()
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10.0)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10.0, verify=False)
         return self
 
     def _listening(self) -> bool:
