@@ -122,7 +122,11 @@ _TESTS: dict[str, tuple[_Test, _Test]] = {
 
 
 def estimate_of(summary: CaseSummary, check: Check) -> Estimate:
-    """Measure what the check is about."""
+    """Measure what the check is about; unknown where this version knows no such quantity, comparison or argument."""
+    if check.window != "case" and check.name not in QUANTITIES:
+        return no_estimate("", f"'{check.name}' is no quantity this version knows")
+    if check.op not in _TESTS:
+        return no_estimate("", f"'{check.op}' is no comparison this version knows")
     if check.window != "case":
         return measure(summary.view, check.window, check.name, check.arguments)
     if check.name == "recovery_time_s":
@@ -153,9 +157,10 @@ def answer(summary: CaseSummary, check: Check) -> CheckResult:
     """Answer a check from the record, saying why where the answer is not PASS."""
     estimate = estimate_of(summary, check)
     if not estimate.known:
-        return CheckResult(check, estimate, Verdict.INCONCLUSIVE, f"no data: {estimate.note or 'nothing recorded'}")
+        why = estimate.note or "nothing recorded"
+        return CheckResult(check, estimate, Verdict.INCONCLUSIVE, f"{check.label}: no data: {why}")
     if is_timing(check) and (why := summary.timing_doubt(check.window)):
-        return CheckResult(check, estimate, Verdict.INCONCLUSIVE, f"not to be trusted: {why}")
+        return CheckResult(check, estimate, Verdict.INCONCLUSIVE, f"{check.label} is not to be trusted: {why}")
     verdict = compare(estimate.interval, check.op, check.bound)
     return CheckResult(check, estimate, verdict, _reason(check, estimate, verdict))
 
