@@ -263,7 +263,7 @@ class LiveDisplay:
 def _terminal() -> TextIO | None:
     """The controlling terminal; None without one, or in the background, where writing could stop the process."""
     try:
-        terminal = Path("/dev/tty").open("w", encoding="utf-8")
+        terminal = Path("/dev/tty").open("w", encoding="utf-8")  # noqa: SIM115 - open as long as the session
     except OSError:
         return None
     try:
