@@ -30,7 +30,7 @@ from harness.judge.measured import CaseContext, Outcome
 from harness.judge.summary import CaseSummary
 from harness.model import Verdict
 from harness.report.session import JudgedCase, judge_folder
-from harness.runner import Experiment, ExperimentRun, Progress
+from harness.runner import Experiment, ExperimentRun, Status
 from harness.scenario.profiles import Profile, load_profile
 from harness.scenario.slo import Objectives, load_objectives
 from harness.scenario.workload import Workload, load_workload
@@ -102,7 +102,7 @@ class Drill:
         cohort_rate: float,
         attempt: int = 1,
         clock: Clock | None = None,
-        progress: Callable[[Progress], None] = lambda _: None,
+        progress: Callable[[Status], None] = lambda _: None,
     ) -> None:
         self.session = session
         self.name = name

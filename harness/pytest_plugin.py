@@ -6,16 +6,19 @@ INCONCLUSIVE case may be run again (``--retry-inconclusive``), a FAIL never.
 
 from __future__ import annotations
 
+import io
+import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
 from harness.clock import SystemClock
 from harness.drilling import Drill, DrillSession, Limits, case_name, new_session_folder
-from harness.errors import CapabilityMissing, HarnessError, Inconclusive, VerdictSignal
+from harness.errors import CapabilityMissing, HarnessError, Inconclusive
 from harness.faults.binding_corruption import BindingCorruption
 from harness.faults.consolidation_failure import ConsolidationFailure
 from harness.faults.healing import heal_all
@@ -24,15 +27,18 @@ from harness.faults.semantic_latency import SemanticLatency
 from harness.judge.measured import Measured
 from harness.model import Verdict
 from harness.report.html import write_report
-from harness.report.session import write_verdicts
-from harness.report.terminal import LiveDisplay, final_table_text
+from harness.report.session import judge_session, write_judged
+from harness.report.terminal import Progress, print_table
+from harness.runner import Status
 from harness.settings import OPTIONS, Settings, settings_from
 
 SESSION = pytest.StashKey[DrillSession]()
 SETTINGS = pytest.StashKey[Settings]()
-DISPLAY = pytest.StashKey[LiveDisplay]()
+DISPLAY = pytest.StashKey[Progress]()
+REPORT = pytest.StashKey[tuple[dict[str, Any] | None, str]]()
 DRILL = pytest.StashKey[Drill]()
 ATTEMPT = pytest.StashKey[int]()
+CASES = pytest.StashKey[int]()
 _FOLDER_VARIABLE = "ENGRAM_SESSION_FOLDER"
 _DOSES = {
     "latency_ms": ("semantic_latency_ms", "{:g}ms"),
@@ -111,7 +117,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Heal what an earlier, killed run left before anything starts."""
-    if any(item.get_closest_marker("drill") for item in items) and not hasattr(config, "workerinput"):
+    config.stash[CASES] = sum(item.get_closest_marker("drill") is not None for item in items)
+    if config.stash[CASES] and not hasattr(config, "workerinput"):
         report = heal_all()
         for healed in report.healed:
             config.issue_config_time_warning(UserWarning(f"healed after an earlier run: {healed}"), stacklevel=2)
@@ -127,14 +134,13 @@ def drill(request: pytest.FixtureRequest, cohort_rate: float) -> Iterator[Drill]
     session = _session(request.config)
     marker = node.get_closest_marker("drill")
     requires = frozenset(marker.kwargs.get("requires", ())) if marker else frozenset()
-    display = _display(request.config)
     found = Drill(
         session,
         case_name(node.name),
         requires=requires,
         cohort_rate=cohort_rate,
         attempt=node.stash.get(ATTEMPT, 1),
-        progress=display.update,
+        progress=_shown(request.config),
     )
     node.stash[DRILL] = found
     yield found
@@ -264,10 +270,38 @@ def _reset(item: pytest.Item) -> None:
 # what people see
 
 
-def _display(config: pytest.Config) -> LiveDisplay:
+def _display(config: pytest.Config) -> Progress:
+    """The live display; a worker of pytest-xdist has no terminal of its own and shows nothing."""
     if DISPLAY not in config.stash:
-        config.stash[DISPLAY] = LiveDisplay.for_pytest(quiet=hasattr(config, "workerinput"))
+        stream: TextIO = io.StringIO()
+        if config.pluginmanager.has_plugin("terminalreporter") and not hasattr(config, "workerinput"):
+            stream = _terminal(config)
+        config.stash[DISPLAY] = Progress(config.stash.get(CASES, 0), stream)
     return config.stash[DISPLAY]
+
+
+def _terminal(config: pytest.Config) -> TextIO:
+    """The real standard output, past pytest's capturing."""
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
+        sys.stdout.flush()
+        return os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="replace")
+
+
+def _shown(config: pytest.Config) -> Callable[[Status], None]:
+    display = _display(config)
+
+    def show(status: Status) -> None:
+        display.update(
+            status.case,
+            status.phase,
+            time_left_s=status.time_left_s,
+            rate=status.rate_ops_per_s,
+            p99_ms=status.p99_ms,
+            errors=status.errors,
+        )
+
+    return show
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -275,21 +309,26 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
     if SESSION not in config.stash or hasattr(config, "workerinput"):
         return
+    if DISPLAY in config.stash:
+        config.stash[DISPLAY].close()
     folder = config.stash[SESSION].folder
     try:
-        write_verdicts(folder)
-        write_report(folder)
+        judged = judge_session(folder)
+        if not judged.cases:
+            return
+        verdict = write_judged(judged)
+        config.stash[REPORT] = (verdict, str(write_report(folder, judged)))
     except HarnessError as error:
-        config.stash[SESSION].trouble = str(error)
+        config.stash[REPORT] = (None, f"the report could not be written: {error}")
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The final table, and where to read on."""
-    if SESSION not in config.stash or hasattr(config, "workerinput"):
+    if REPORT not in config.stash:
         return
-    found = config.stash[SESSION]
+    verdict, report = config.stash[REPORT]
     terminalreporter.section("Engram drills")
-    terminalreporter.write_line(final_table_text(found.folder, width=terminalreporter._tw.fullwidth))
-
-
-__all__ = ["VerdictSignal"]
+    if verdict is not None:
+        print_table(verdict, terminalreporter._tw._file, width=max(132, terminalreporter._tw.fullwidth))
+    terminalreporter.write_line(f"report: {report}")

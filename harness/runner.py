@@ -54,15 +54,19 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What is happening now, for people: rates in operations per second, latency in ms, errors since the start."""
+class Status:
+    """What is happening now, for people; NaN where not known yet.
+
+    ``time_left_s`` of the phase, completed operations per second and recall p99 in ms over the last seconds, errors
+    since the load started (None before).
+    """
 
     case: str
     phase: str
     time_left_s: float
     rate_ops_per_s: float
     p99_ms: float
-    errors: int
+    errors: int | None
 
 
 class ExperimentRun:
@@ -76,7 +80,7 @@ class ExperimentRun:
         ledger: Ledger,
         *,
         clock: Clock | None = None,
-        progress: Callable[[Progress], None] = lambda _: None,
+        progress: Callable[[Status], None] = lambda _: None,
     ) -> None:
         self.experiment = experiment
         self._target = target
@@ -286,14 +290,13 @@ class ExperimentRun:
             )
 
     def _show(self, phase: str, left_s: float) -> None:
-        rate = p99 = 0.0
-        errors = 0
+        rate = p99_ms = math.nan
+        errors = None
         if self._load is not None and self._offering:
             live = self._load.recent(3.0)
-            rate, p99 = live.rate, live.recall_latency.percentile(99) * 1e3
+            rate, p99_ms = live.rate, live.recall_latency.percentile(99) * 1e3
             errors = sum(self._load.live().errors.values())
-        known = [0.0 if math.isnan(value) else value for value in (rate, p99)]  # nothing has ended yet
-        self._progress(Progress(self.experiment.name, phase, left_s, known[0], known[1], errors))
+        self._progress(Status(self.experiment.name, phase, left_s, rate, p99_ms, errors))
 
     def _event(self, event: str, /, **fields: Any) -> None:
         self._writer.event(event, **fields)

@@ -9,7 +9,7 @@ import pytest
 def test_corrupted_bindings_are_filtered_and_restored(drill, binding_corruption, corruption_rate, slo):
     outcome = drill.run(binding_corruption(corruption_rate=corruption_rate))
 
-    assert outcome.baseline.binding_filter_ratio <= slo.error_rate
+    assert outcome.baseline.binding_filter_ratio <= slo.binding_filter_ratio
     assert outcome.during.error_rate <= slo.error_rate
     assert outcome.during.invalid_strengths_served == 0
     assert outcome.during.invalid_confidences_served == 0
@@ -21,6 +21,6 @@ def test_corrupted_bindings_are_filtered_and_restored(drill, binding_corruption,
     assert outcome.during.latency_ms(p=99) <= slo.recall_p99_ms
     assert outcome.recovery_time_s <= slo.drill_recovery_s
     assert outcome.after.invalid_bindings_ratio == 0
-    assert outcome.after.binding_filter_ratio <= slo.error_rate
+    assert outcome.after.binding_filter_ratio <= slo.binding_filter_ratio
     assert outcome.after.error_rate <= slo.error_rate
     assert outcome.acknowledged_memories.lost == 0

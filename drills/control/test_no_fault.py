@@ -19,7 +19,7 @@ def test_nothing_injected_nothing_degraded(drill, no_fault, slo):
     assert outcome.whole.failed_health_probes == 0
     assert outcome.whole.failed_consolidations == 0
     assert outcome.whole.semantic_lost_ratio <= slo.semantic_timeout_ratio
-    assert outcome.whole.binding_filter_ratio <= slo.error_rate
+    assert outcome.whole.binding_filter_ratio <= slo.binding_filter_ratio
     assert outcome.whole.recall_found_ratio >= slo.recall_found_ratio
     assert outcome.whole.recalls_counted_ratio >= slo.witness_agreement
     assert outcome.during.latency_ms(p=99) <= slo.recall_p99_ms

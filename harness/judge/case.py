@@ -47,14 +47,15 @@ def judge_case(record: CaseRecord) -> CaseJudgement:
     summary = CaseSummary(record)
     checks = tuple(answer(summary, check_from_json(c)) for c in record.checks.get("checks", []))
     ended = str(record.checks.get("ended", "never"))
-    conditions = tuple(conditions_of(summary, ended, len(checks)))
+    undecided = any(c.verdict is Verdict.INCONCLUSIVE for c in checks)
+    conditions = tuple(conditions_of(summary, ended, len(checks), undecided))
     verdict = Verdict.worst([*(c.verdict for c in conditions), *(c.verdict for c in checks)])
     reasons = [f"{c.name}: {c.detail}" for c in conditions if c.verdict is not Verdict.PASS]
     reasons += [c.reason for c in checks if c.verdict is not Verdict.PASS]
     return CaseJudgement(record.name, verdict, tuple(reasons), conditions, checks, summary)
 
 
-def conditions_of(summary: CaseSummary, ended: str, checks: int) -> list[Condition]:
+def conditions_of(summary: CaseSummary, ended: str, checks: int, undecided: bool) -> list[Condition]:
     """The conditions of a PASS that no drill has to spell out (DESIGN.md, "Verdicts")."""
     record = summary.record
     skipped = record.last("unsupported")
@@ -73,15 +74,15 @@ def conditions_of(summary: CaseSummary, ended: str, checks: int) -> list[Conditi
         found.append(_load_held(summary))
     found += _durability(summary)
     if ended != "completed":
-        found += _body(ended, found)
+        found += _body(ended, found, undecided)
     elif checks == 0:
         found.append(Condition("checks", Verdict.INCONCLUSIVE, "the drill asserted nothing"))
     return found
 
 
-def _body(ended: str, found: list[Condition]) -> list[Condition]:
-    """How the drill's body ended. A failed assertion speaks through its check; anything else is no pass."""
-    if ended == "assertion" or any(c.verdict is not Verdict.PASS for c in found):
+def _body(ended: str, found: list[Condition], undecided: bool) -> list[Condition]:
+    """How the drill's body ended. A failed or undecided check speaks for itself; anything else is no pass."""
+    if ended == "assertion" or undecided or any(c.verdict is not Verdict.PASS for c in found):
         return []
     return [Condition("drill", Verdict.INCONCLUSIVE, f"the drill did not run to its end ({ended})")]
 

@@ -172,12 +172,24 @@ def _reason(check: Check, estimate: Estimate, verdict: Verdict) -> str:
     bound = f"{check.bound:g}" + (f" ({check.bound_name}, {check.source})" if check.bound_name else "")
     if verdict is Verdict.FAIL:
         return f"{check.label} = {measured}, must be {check.op} {bound}"
-    needed = f"; at least {estimate.needed} samples are needed" if estimate.needed else ""
-    if not needed and estimate.unit == "ratio" and 0 < check.bound < 1:
-        clean = math.ceil(math.log(0.05) / math.log(1 - min(check.bound, 1 - check.bound)))
-        needed = f"; with none against it {clean} samples would decide"
+    needed = _would_decide(estimate, check.bound)
     note = f"; {estimate.note}" if estimate.note else ""
     return f"{check.label} = {measured} straddles {check.op} {bound}{needed}{note}"
+
+
+def _would_decide(estimate: Estimate, bound: float) -> str:
+    """What sample would decide: with nothing against the bound yet, a clean one; else more of the same spread."""
+    if estimate.unit == "ratio" and 0 < bound < 1 and estimate.value in (0.0, 1.0):
+        clean = math.ceil(math.log(0.05) / math.log(1 - min(bound, 1 - bound)))
+        return f"; with none against it {clean:,} samples would decide"
+    if estimate.needed and estimate.needed > estimate.samples:
+        return f"; at least {estimate.needed:,} samples are needed"
+    distance = abs(bound - estimate.value)
+    edge = estimate.interval.high if bound > estimate.value else estimate.interval.low
+    if not math.isfinite(edge) or distance == 0 or not math.isfinite(distance):
+        return "; no sample of this spread would decide"
+    more = estimate.samples * (abs(edge - estimate.value) / distance) ** 2
+    return f"; about {math.ceil(more):,} samples of this spread would decide"
 
 
 def describe(estimate: Estimate) -> str:
