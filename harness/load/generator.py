@@ -22,7 +22,7 @@ from harness.errors import HarnessError
 from harness.load.engine import Engine
 from harness.load.pipe import commands, fail, read_plan, say
 from harness.load.plan import KEY_VARIABLE, ProcessPlan
-from harness.load.slots import slot_user_of
+from harness.load.slots import slot_broke, slot_user_of
 
 _SPAWN_DEADLINE_S = 15.0
 
@@ -74,11 +74,6 @@ class Generator:
                 say({"stopped": {"unsent": unsent, "cpu_s": cpu_s}})
             case other:
                 fail(f"unknown command {other!r}")
-
-
-def slot_broke(user_instance: Any, exception: BaseException, tb: Any, **_: Any) -> None:
-    """Locust's ``user_error``: a slot that raises is our own defect, and a load that lost slots proves nothing."""
-    fail(f"a slot broke: {type(exception).__name__}: {exception}")
 
 
 def main(arguments: list[str]) -> int:

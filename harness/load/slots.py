@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from locust import User, constant, task
 from locust.exception import StopUser
 
+from harness.load.pipe import fail
+
 if TYPE_CHECKING:
     from harness.load.engine import Engine
 
@@ -30,3 +32,8 @@ class SlotUser(User):
 def slot_user_of(engine: Engine) -> type[SlotUser]:
     """The user class bound to a process' engine, as Locust makes the instances itself."""
     return type("SlotUser", (SlotUser,), {"engine": engine})
+
+
+def slot_broke(user_instance: Any, exception: BaseException, tb: Any, **_: Any) -> None:
+    """Locust's ``user_error``: a slot that raises is our own defect, and a load that lost slots proves nothing."""
+    fail(f"a slot broke: {type(exception).__name__}: {exception}")

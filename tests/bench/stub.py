@@ -1,7 +1,7 @@
 """A stub of Engram's memory API for benchmarks and tests: as fast as Python serves, and able to stall on schedule.
 
-``python -m tests.bench.stub --port-file F [--port N] [--stall-s 1 --every-s 10]``. Stalls begin at whole multiples of
-``every_s`` after the first request, ``every_s`` first, and hold every answer that would leave during one.
+``python -m tests.bench.stub --port-file F [--port N] [--stall-s 1 --every-s 10]``. A stall begins half a
+period after the first request and every period from then on, and holds every answer that would leave during it.
 """
 
 from __future__ import annotations
@@ -75,9 +75,8 @@ class Stub(asyncio.Protocol):
             STARTED.append(now)
         if not self._stall_s or not STARTED:
             return 0.0
-        since = now - STARTED[0]
-        into = since % self._every_s
-        return self._stall_s - into if since >= self._every_s and into < self._stall_s else 0.0
+        into = (now - STARTED[0] + self._every_s / 2) % self._every_s
+        return self._stall_s - into if into < self._stall_s else 0.0
 
     def _answer(self, head: bytes, body: bytes) -> tuple[bytes, bytes]:
         memory = self._memory
