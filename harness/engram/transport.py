@@ -183,18 +183,16 @@ class Transport:
         """
         request = _Request(method, self.base_url + path, params, body, headers)
         limit_s = self._timeout_s if timeout_s is None else timeout_s
-        try:
-            return self._once(request, limit_s)
-        except _StaleConnection as stale:
+        found = self._once(request, limit_s)
+        if isinstance(found, TargetUnreachable) and method == "GET":
             # The target closed a kept-alive connection as we wrote to it. A GET changes nothing: once more.
-            if method != "GET":
-                raise stale.public from stale
-            try:
-                return self._once(request, limit_s)
-            except _StaleConnection as error:
-                raise error.public from error
+            found = self._once(request, limit_s)
+        if isinstance(found, TargetUnreachable):
+            raise found
+        return found
 
-    def _once(self, request: _Request, limit_s: float) -> Answer:
+    def _once(self, request: _Request, limit_s: float) -> Answer | TargetUnreachable:
+        """One try; answers the error where the connection was lost before any answer, which may be tried again."""
         url = request.url
         started = time.monotonic()
         try:
@@ -214,16 +212,14 @@ class Transport:
             raise TargetUnreachable(f"no answer in {limit_s:g} s", where=url) from error
         except httpx.RemoteProtocolError as error:
             if "disconnected" in str(error):
-                raise _StaleConnection(
-                    TargetUnreachable("closed the connection without an answer", where=url)
-                ) from error
+                return TargetUnreachable("closed the connection without an answer", where=url)
             if "peer closed" in str(error):
                 raise TargetUnreachable("closed the connection in the middle of an answer", where=url) from error
             raise TargetAnswerInvalid(
                 f"does not speak HTTP: {error}", where=url, hint="is this Engram's HTTP port?"
             ) from error
         except httpx.ReadError as error:
-            raise _StaleConnection(TargetUnreachable(f"connection lost: {_reason(error)}", where=url)) from error
+            return TargetUnreachable(f"connection lost: {_reason(error)}", where=url)
         except httpx.TransportError as error:
             raise TargetUnreachable(
                 f"cannot connect: {_reason(error)}", where=url, hint="is Engram running?"
@@ -249,12 +245,6 @@ class Transport:
     def close(self) -> None:
         """Close the connections; idempotent."""
         self._http.close()
-
-
-class _StaleConnection(Exception):
-    def __init__(self, public: TargetUnreachable) -> None:
-        super().__init__(str(public))
-        self.public = public
 
 
 def _reason(error: Exception) -> str:

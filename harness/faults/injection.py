@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from harness.clock import Clock, SystemClock
 from harness.engram import EngramClient
-from harness.errors import FaultError, HealFailed, RecordError, TargetError
+from harness.errors import FaultError, HarnessError, HealFailed, RecordError, TargetError
 from harness.faults.base import Fault, Observation, Observer
 from harness.faults.ledger import Ledger
 from harness.faults.recipe import Recipe, apply, stage
@@ -165,8 +166,8 @@ class Injection:
         """
         if self._healed or not self._intended():
             return
-        problems: list[BaseException] = []
-        interrupt = _through(lambda: self._heal(problems), problems, self._hurry)
+        problems: list[HarnessError] = []
+        interrupt = _through(lambda: self._heal(problems), self._hurry)
         worst = next((p for p in problems if isinstance(p, HealFailed)), problems[0] if problems else None)
         if interrupt is not None:
             if worst is not None:
@@ -182,8 +183,10 @@ class Injection:
             self._entry = next(ours, None) if self._recipes else None
         return self._entry is not None or (self._observer is not None and not self._recipes)
 
-    def _heal(self, problems: list[BaseException]) -> None:
+    def _heal(self, problems: list[HarnessError]) -> None:
         """In a thread of its own, which no Ctrl-C reaches."""
+        if self._healed:
+            return
         try:
             sent = self._clock.now()
             how = self._apply_until_taken()
@@ -269,8 +272,8 @@ class Injection:
                 raise
             error.add_note(str(problem))  # what ended the case stays the error; this must not go unsaid
         finally:
-            if self._client is not None:
-                self._client.close()
+            if self._client is not None and (self._healed or not self._intended()):
+                self._client.close()  # kept where healing failed, since it may be tried again
 
     def _prepared(self) -> tuple[EngramClient, Observer]:
         if self._client is None or self._observer is None:
@@ -278,7 +281,7 @@ class Injection:
         return self._client, self._observer
 
     @staticmethod
-    def _quietly(problems: list[BaseException], step: Callable[..., None], *args: Any, **fields: Any) -> None:
+    def _quietly(problems: list[HarnessError], step: Callable[..., None], *args: Any, **fields: Any) -> None:
         """A full disk or a dying target must not end the heal: the problem is kept and raised after it."""
         try:
             step(*args, **fields)
@@ -286,33 +289,21 @@ class Injection:
             problems.append(error)
 
 
-def _through(
-    work: Callable[[], None], problems: list[BaseException], hurry: threading.Event
-) -> KeyboardInterrupt | None:
+def _through(work: Callable[[], None], hurry: threading.Event) -> KeyboardInterrupt | None:
     """Do ``work`` in a thread, to its end; answers the first Ctrl-C that came meanwhile, having set ``hurry``.
 
-    What ``work`` raises is added to ``problems``.
+    Raises what ``work`` raises.
     """
-    done = threading.Event()
-
-    def whole() -> None:
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="heal")
+    future: Future[None] | None = None
+    interrupt: KeyboardInterrupt | None = None
+    while future is None or not future.done():
         try:
-            work()
-        except BaseException as error:  # noqa: BLE001  raised by the thread that waits for us
-            problems.append(error)
-        finally:
-            done.set()
-
-    interrupt = None
-    thread: threading.Thread | None = None
-    while not done.is_set():
-        try:
-            # Also started again where an interrupt came before it could start; twice is as good as once.
-            if thread is None or not thread.is_alive():
-                thread = threading.Thread(target=whole, name="heal", daemon=True)
-                thread.start()
-            done.wait(0.2)
+            future = future or pool.submit(work)  # asked twice, where an interrupt came between: as good as once
+            wait((future,), 0.2)
         except KeyboardInterrupt as error:
             interrupt = interrupt or error
             hurry.set()
+    pool.shutdown(wait=False)
+    future.result()
     return interrupt

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from harness.faults import injection as injection_module
-from harness.faults import ledger as ledger_module
 from harness.faults.catalogue import fault_from_json
 from harness.faults.guarding import guarding
 from harness.faults.injection import Injection
@@ -73,15 +72,18 @@ def arrange(step: str, fault: Any) -> None:
         die_around(injection_module, "apply", place == "before", place == "after")
 
 
+def ignore(event: str, /, **fields: Any) -> None:
+    """No timeline."""
+
+
 def main() -> int:
     url, case, step, fault_json = sys.argv[1:5]
     fault = fault_from_json(json.loads(fault_json))
     target = AttachedTarget(url, claimed=True)
-    assert ledger_module
     with Ledger(Path(case) / "ledger.jsonl") as ledger:
         ledger.claim(url, wait_s=10)
         arrange(step, fault)
-        with Injection(fault, target, ledger, hold_s=60, record=lambda event, **fields: None):
+        with Injection(fault, target, ledger, hold_s=60, record=ignore):
             if step == "leave":
                 guardian = guarding().pid
                 assert guardian is not None
