@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -143,9 +144,12 @@ class Server:
 
     def populate(self) -> None:
         """Two topics of twelve memories each, consolidated into two concepts."""
-        for i, vector in enumerate(VECTORS):
-            self.remember(f"m{i}", f"note number{i} on topic{i % TOPICS}", embedding=vector)
+        with ThreadPoolExecutor(6) as pool:  # six share a commit
+            list(pool.map(self._remember_note, range(len(VECTORS))))
         wait_for(lambda: self.stats()["bindings"] == len(VECTORS), "all episodes bound")
+
+    def _remember_note(self, i: int) -> None:
+        self.remember(f"m{i}", f"note number{i} on topic{i % TOPICS}", embedding=VECTORS[i])
 
     def recall(self, query: str = "number3 topic1", *, user: str = "", **params: Any) -> httpx.Response:
         """Recall by words."""

@@ -103,7 +103,7 @@ def never_late(server: Server) -> bool:
 
 def fewer_corrupted_than_asked(server: Server) -> bool:
     server.chaos("binding_index/corrupt", corruption_rate=1)
-    return server.invalid() < server.stats()["bindings"]
+    return bool(server.invalid() < server.stats()["bindings"])
 
 
 def blends_though_off(server: Server) -> bool:
@@ -176,7 +176,7 @@ def faster_on_paper(server: Server) -> bool:
     name = "engram_blended_recall_duration_seconds"
     before = server.metrics()
     measured_s = sum(server.metadata()["server_ms"] for _ in range(3)) / 1000
-    return server.metrics()[f"{name}_sum"] - before[f"{name}_sum"] < measured_s / 2
+    return bool(server.metrics()[f"{name}_sum"] - before[f"{name}_sum"] < measured_s / 2)
 
 
 def memory_grows(server: Server) -> bool:
