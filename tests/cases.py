@@ -264,8 +264,8 @@ def _preload(shape: Shape) -> Samples:
 def read_back_of(shape: Shape, stores: Samples, t: float) -> list[dict[str, Any]]:
     """What a verification would have read: the last acknowledged version of each item, but for the broken ones."""
     newest: dict[int, int] = {}
-    for row in np.sort(stores[stores["outcome"] == int(Outcome.OK)], order="sent"):
-        newest[int(row["item"])] = int(row["version"])
+    for store in np.sort(stores[stores["outcome"] == int(Outcome.OK)], order="sent"):
+        newest[int(store["item"])] = int(store["version"])
     rows = []
     broken = ["lost"] * shape.lost + ["stale"] * shape.stale + ["corrupted"] * shape.corrupted
     broken += ["misplaced"] * shape.misplaced + ["unreachable"] * shape.unreachable
