@@ -68,24 +68,27 @@ class DrillSession:
         self.workload: Workload = workload.at_rate(self.profile.rate_ops_per_s)
         self.limits = Limits(self.objectives)
 
-    def new_target(self, folder: Path, ledger: Ledger, cohort_rate: float) -> Target:
+    def new_target(self, folder: Path, ledger: Ledger) -> Target:
         """The target of one case: a fresh embedded Engram, or the attached one."""
         settings = self.settings
         if not settings.embedded:
             return AttachedTarget(settings.target, claimed=settings.i_own_this_target)
         return EmbeddedTarget(
             folder,
-            config_text=engram_toml(self.profile, cohort_rate),
+            config_text=engram_toml(self.profile),
             defects=settings.defects,
             register=ledger.register_process,
         )
 
 
-def engram_toml(profile: Profile, cohort_rate: float) -> str:
-    """The embedded target's configuration: the runbook's sections (§1.1, §2.1), consolidation at the profile's pace."""
+def engram_toml(profile: Profile) -> str:
+    """The embedded target's configuration: the runbook's shadow mode (§1.1), consolidation at the profile's pace.
+
+    Blended recall is off here and turned on over the flag API, as a canary is (§2): a flag that is accepted and
+    ignored, or forgotten at a restart, must show.
+    """
     return (
-        "[features]\ndual_memory_types = true\nblended_recall = true\nfan_effect = true\nmonitoring = true\n\n"
-        f"[blended_recall]\ncohort_sampling_rate = {cohort_rate!r}\ncohort_seed = 42\n\n"
+        "[features]\ndual_memory_types = true\nblended_recall = false\nfan_effect = false\nmonitoring = true\n\n"
         f"[consolidation]\ninterval_seconds = {profile.consolidation_interval_s!r}\n"
     )
 
@@ -139,7 +142,7 @@ class Drill:
         )
         writer = CaseWriter(self.folder, self._clock)
         with Ledger(self.folder / "ledger.jsonl", clock=self._clock) as ledger:
-            target = session.new_target(self.folder, ledger, self._cohort_rate)
+            target = session.new_target(self.folder, ledger)
             ExperimentRun(experiment, target, writer, ledger, clock=self._clock, progress=self._progress).run()
         summary = CaseSummary(read_case(self.folder))
         self._raise_if_meaningless()

@@ -16,6 +16,7 @@ from harness.faults.base import Fault
 from harness.faults.flags import flags_recipe
 from harness.faults.injection import Injection
 from harness.faults.ledger import Ledger
+from harness.faults.no_fault import NoFault
 from harness.faults.recipe import apply
 from harness.judge.case import baseline_conditions
 from harness.judge.summary import CaseSummary
@@ -226,7 +227,12 @@ class ExperimentRun:
         self._writer.event("baseline_ended")
 
     def _steady(self) -> bool:
-        """Whether the steady state was established; where not, nothing is injected."""
+        """Whether the steady state was established; where not, nothing is injected.
+
+        A control case injects nothing anyway: it goes on, so that its assertions say what is wrong.
+        """
+        if self.experiment.fault.kind == NoFault.kind:
+            return True
         summary = CaseSummary(read_case(self._writer.folder))
         bad = [c.detail for c in baseline_conditions(summary) if c.verdict is not Verdict.PASS]
         if bad:

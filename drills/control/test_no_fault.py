@@ -13,7 +13,9 @@ def test_nothing_injected_nothing_degraded(drill, no_fault, slo):
     outcome = drill.run(no_fault())
 
     assert outcome.baseline.cohort_deviation <= slo.cohort_deviation
+    assert outcome.whole.uncounted_recall_errors <= slo.uncounted_errors
     assert outcome.whole.error_rate <= slo.error_rate
+    assert outcome.whole.broken_metrics == 0
     assert outcome.whole.invalid_confidences_served == 0
     assert outcome.whole.invalid_strengths_served == 0
     assert outcome.whole.failed_health_probes == 0

@@ -16,6 +16,7 @@ def test_slow_semantic_pathway_falls_back_to_episodic(drill, semantic_latency, l
     assert outcome.during.recall_found_ratio >= slo.recall_found_ratio
     assert outcome.during.invalid_confidences_served == 0
     assert outcome.during.failed_health_probes == 0
+    assert outcome.during.broken_metrics == 0
     assert outcome.during.semantic_timeouts_counted_ratio >= slo.witness_agreement
     assert outcome.during.latency_ms(p=99) <= slo.recall_p99_ms
     assert outcome.during.reported_slowdown_ratio >= slo.witness_latency_agreement

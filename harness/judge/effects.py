@@ -17,7 +17,7 @@ from harness.judge import witness
 from harness.judge.intervals import binomial_interval, quantile, share
 from harness.judge.recovery import SignalEvents
 from harness.judge.view import CaseView, attempted, blocks, recalls, service_ms
-from harness.model import Cohort, Outcome, SemanticMissing, Window
+from harness.model import Cohort, Outcome, Pathway, SemanticMissing, Window
 from harness.timeline.samples import Samples
 
 WEAK = 0.6  # an effect whose upper bound is below this share of the dose asked for is not the fault asked for
@@ -72,7 +72,19 @@ def _slower_recalls(view: CaseView, baseline: Window, during: Window) -> list[Ev
         f"median service time of canary users' recalls {base.value:.2f} -> {now.value:.2f} ms "
         f"(at least {shift:+.2f} ms; a fault of {dose:g} ms adds about {expected:g} ms)"
     )
-    return [Evidence("slower_recalls", shift >= 0.5 * expected, text)]
+    found = [Evidence("slower_recalls", shift >= 0.5 * expected, text)]
+    if view.fault["kind"] == "semantic_latency":
+        found.append(_blended_answers_gone(before, while_on))
+    return found
+
+
+def _blended_answers_gone(before: Samples, while_on: Samples) -> Evidence:
+    """Canary users are answered by the blended pathway no more: which pathway answered, not why or how often."""
+    blended = int(Pathway.BLENDED)
+    old = share(int(np.count_nonzero(before["pathway"] == blended)), len(before), "recalls")
+    new = share(int(np.count_nonzero(while_on["pathway"] == blended)), len(while_on), "recalls")
+    text = f"answers by the blended pathway {old.value:.1%} -> {new.value:.1%} of canary users' recalls"
+    return Evidence("blended_answers", new.interval.high < 0.5 * old.interval.low, text)
 
 
 def _missed_successes(view: CaseView, baseline: Window, during: Window) -> list[Evidence]:

@@ -130,6 +130,20 @@ def recalls_counted_ratio(view: CaseView, window: Window) -> Estimate:
     return witness.agreement(view, "engram_recall_total", window, events)
 
 
+@quantity()
+def uncounted_recall_errors(view: CaseView, window: Window) -> Estimate:
+    """Recalls the service answered with 5xx that ``engram_recall_errors_total`` does not count."""
+    failed = recalls(view.requests)
+    failed = failed[failed["outcome"] == int(Outcome.HTTP_5XX)]
+    return witness.uncounted(view, "engram_recall_errors_total", window, (failed["sent"], failed["done"]))
+
+
+@quantity()
+def broken_metrics(view: CaseView, window: Window) -> Estimate:
+    """Metrics of the contract that were missing or no number in any scrape."""
+    return witness.broken_metrics(view, window)
+
+
 @quantity(timing=True)
 def reported_slowdown_ratio(view: CaseView, window: Window) -> Estimate:
     """How much slower the service says canary recalls became since the baseline, as a share of what the client saw.

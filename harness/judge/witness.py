@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -174,6 +174,59 @@ def open_files_growth(view: CaseView, window: Window) -> Estimate:
         return no_estimate("descriptors", "the target's descriptors were not read in this window")
     half = max(2, len(rows) // 5)
     return exactly(int(np.median(rows[-half:]) - np.median(rows[:half])), len(rows), "descriptors", "readings")
+
+
+# What the runbook's gates and alerts read (ENGRAM, metric names); all must be there and be numbers at all times.
+REQUIRED_METRICS: tuple[str, ...] = (
+    "engram_recall_total",
+    "engram_recall_errors_total",
+    "engram_blended_recall_total",
+    "engram_blended_recall_convergent_total",
+    "engram_blended_recall_pattern_completed_total",
+    "engram_semantic_pathway_timeout_total",
+    "engram_concepts_formed_total",
+    "engram_bindings_created_total",
+    "engram_consolidation_runs_total",
+    "engram_consolidation_failures_total",
+    "engram_concept_quality_violations_total",
+    "engram_binding_quality_violations_total",
+    "engram_fan_effect_penalties_total",
+    "engram_bindings_total",
+    "engram_episodes_total",
+    "engram_concept_coherence",
+    "engram_blended_recall_convergent_ratio",
+    "engram_spreading_breaker_state",
+    "engram_consolidation_freshness_seconds",
+    "process_resident_memory_bytes",
+    "engram_recall_duration_seconds_count",
+    "engram_blended_recall_duration_seconds_count",
+    "engram_consolidation_duration_seconds_count",
+)
+
+
+def broken_metrics(view: CaseView, window: Window) -> Estimate:
+    """How many of :data:`REQUIRED_METRICS` were missing or no number in any scrape of the window."""
+    readings = [r for r in _inside(view.record.stream("service"), window) if r.get("ok")]
+    broken = {
+        name
+        for reading in readings
+        for name in REQUIRED_METRICS
+        if not isinstance(reading.get("values", {}).get(name), int | float)
+    }
+    found = exactly(len(broken), len(readings), "metrics", "scrapes")
+    return replace(found, note=", ".join(sorted(broken)[:3])) if broken and readings else found
+
+
+def uncounted(view: CaseView, name: str, window: Window, events: tuple[Floats, Floats]) -> Estimate:
+    """Events the client saw (begun, ended; s) and the service's counter lacks; the interval is what instants allow."""
+    begun, ended = events
+    delta = counter_delta(view, name, window)
+    if delta is None:
+        return no_estimate("events", f"{name} is missing, not a number, reset, or read less than twice in this window")
+    certain = int(np.count_nonzero((begun >= delta.first.high) & (ended <= delta.last.low)))
+    possible = int(np.count_nonzero((ended >= delta.first.low) & (begun <= delta.last.high)))
+    low, high = max(0.0, certain - delta.rise), max(0.0, possible - delta.rise)
+    return Estimate((low + high) / 2, Interval(low, high), "events", max(1, possible))
 
 
 def mean_from_histogram(view: CaseView, name: str, labels: str, window: Window) -> Estimate:
