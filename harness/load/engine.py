@@ -15,18 +15,18 @@ from gevent.pool import Pool
 from harness.errors import HarnessError, LoadError
 from harness.load.alarm import Alarm
 from harness.load.answers import Reading, read_answer
-from harness.load.arrivals import Arrivals
+from harness.load.arrivals import Arrivals, Planned
 from harness.load.exchange import ExchangeFailed, HttpPool, endpoint_of
-from harness.load.live import W_COMPLETED, W_CONNECTS, W_IN_FLIGHT, W_NO_SLOT, W_SENT, W_TAKEN, LiveWriter
+from harness.load.live import W_CONNECTS, W_IN_FLIGHT, W_NO_SLOT, W_SENT, W_TAKEN, LiveWriter
 from harness.load.payload import PRELOAD_VERSION, PayloadBank, version_of
-from harness.load.plan import ProcessPlan
+from harness.load.plan import KEY_VARIABLE, ProcessPlan
 from harness.load.recording import SampleWriter
 from harness.load.wire import Requests
 from harness.model import Cue, Flag, Op, Outcome
 
 _PULSE_S = 0.02
 _FLUSH_EVERY = 4  # pulses: 80 ms
-_NO_SLOT, _NEW = int(Flag.NO_FREE_SLOT), int(Flag.NEW_CONNECTION)
+_NO_SLOT, _NEW, _PRELOAD = int(Flag.NO_FREE_SLOT), int(Flag.NEW_CONNECTION), int(Flag.PRELOAD)
 _NOTHING = Reading(int(Outcome.CANCELLED))
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _RETRIES = 6
@@ -77,12 +77,12 @@ class Engine:
         self._go.wait()
         t0, stream, words, now_of = self._t0, self._stream, self._live.words, time.monotonic
         while now_of() < self._stop_at:
-            sequence, offset, op, user, item, space, cue = next(stream)
+            arrival = next(stream)
+            sequence, offset, op, user, item, space, cue = arrival
             words[W_TAKEN] += 1
             intended = t0 + offset
-            version = version_of(sequence)
             # Built before the instant, so that what it costs delays nobody.
-            request = self._requests.build(op, item, space, user, cue, version)
+            request = self._requests.build(op, item, space, user, cue, version_of(sequence))
             if now_of() < intended:
                 if intended >= self._stop_at:
                     return
@@ -98,34 +98,23 @@ class Engine:
                 words[W_NO_SLOT] += 1
                 sent = now_of()
             words[W_SENT] += 1
-            self._perform(request, intended, sent, sequence, op, user, item, space, cue, version, flags)
+            self._perform(request, arrival, version_of(sequence), intended, sent, flags)
 
     def _perform(
-        self,
-        request: bytes,
-        intended: float,
-        sent: float,
-        sequence: int,
-        op: int,
-        user: int,
-        item: int,
-        space: int,
-        cue: int,
-        version: int,
-        flags: int,
+        self, request: bytes, arrival: Planned, version: int, intended: float, sent: float, flags: int
     ) -> tuple[Reading, int, bytes]:
         """Send, judge and record one request; gives the reading, the HTTP status and the answer."""
-        live = self._live
+        words = self._live.words
         status, body, done = 0, b"", 0.0
         reading = _NOTHING
         self._in_flight += 1
-        live.words[W_IN_FLIGHT] = self._in_flight
+        words[W_IN_FLIGHT] = self._in_flight
         try:
             status, body, fresh = self._pool.exchange(request, self._timeout_s)
             done = time.monotonic()
             if fresh:
                 flags |= _NEW
-            reading = read_answer(op, status, body, item, space, version)
+            reading = read_answer(arrival[2], status, body, arrival[4], arrival[5], version)
         except ExchangeFailed as failed:
             done = time.monotonic()
             status = failed.status
@@ -133,32 +122,24 @@ class Engine:
         finally:
             # A greenlet killed in flight (GreenletExit) passes here too: its request was sent and must be recorded.
             self._in_flight -= 1
-            live.words[W_IN_FLIGHT] = self._in_flight
-            live.words[W_COMPLETED] += 1
-            self._record(
-                intended, sent, done or time.monotonic(), sequence, op, user, item, space, cue, version, flags, status,
-                reading,
-            )  # fmt: skip
+            words[W_IN_FLIGHT] = self._in_flight
+            self._record(arrival, version, intended, sent, done or time.monotonic(), flags, status, reading)
         return reading, status, body
 
     def _record(
         self,
+        arrival: Planned,
+        version: int,
         intended: float,
         sent: float,
         done: float,
-        sequence: int,
-        op: int,
-        user: int,
-        item: int,
-        space: int,
-        cue: int,
-        version: int,
         flags: int,
         status: int,
         reading: Reading,
     ) -> None:
+        sequence, _, op, user, item, space, cue = arrival
         live = self._live
-        if not flags & Flag.PRELOAD:
+        if not flags & _PRELOAD:
             live.count(op, reading.outcome)
             if reading.outcome != Outcome.CANCELLED:
                 live.latency[op].record(done - intended)
@@ -201,14 +182,12 @@ class Engine:
             gevent.sleep(0.01)
         unsent = 0
         if math.isfinite(self._t0):
-            for sequence, offset, op, user, item, space, cue in self._stream:
-                intended = self._t0 + offset
+            for arrival in self._stream:
+                intended = self._t0 + arrival[1]
                 if intended >= stop_at:
                     break
                 unsent += 1
-                self._record(
-                    intended, stop_at, stop_at, sequence, op, user, item, space, cue, 0, _NO_SLOT, 0, _NOTHING
-                )  # fmt: skip
+                self._record(arrival, version_of(arrival[0]), intended, stop_at, stop_at, _NO_SLOT, 0, _NOTHING)
         return unsent
 
     def close(self) -> None:
@@ -229,6 +208,7 @@ class Engine:
         refusals: list[LoadError] = []
 
         def store(index: int) -> None:
+            # One refusal is enough: the others would only repeat it.
             if refusals:
                 return
             try:
@@ -248,15 +228,13 @@ class Engine:
 
     def _preload_one(self, index: int, deadline: float) -> None:
         space, item = divmod(index, self._plan.workload.data.num_nodes)
-        user = index % self._plan.workload.users
-        request = self._requests.build(Op.STORE, item, space, user, Cue.NONE, PRELOAD_VERSION)
+        arrival = (index, 0.0, int(Op.STORE), index % self._plan.workload.users, item, space, int(Cue.NONE))
+        request = self._requests.build(Op.STORE, item, space, arrival[3], Cue.NONE, PRELOAD_VERSION)
         for attempt in range(_RETRIES):
             now = time.monotonic()
             if now >= deadline:
                 break
-            reading, status, body = self._perform(
-                request, now, now, index, Op.STORE, user, item, space, Cue.NONE, PRELOAD_VERSION, int(Flag.PRELOAD)
-            )
+            reading, status, body = self._perform(request, arrival, PRELOAD_VERSION, now, now, _PRELOAD)
             outcome = Outcome(reading.outcome)
             if outcome == Outcome.OK:
                 return
@@ -271,7 +249,7 @@ class Engine:
             raise LoadError(f"the preload was not done after {seconds:g} s", where=url, hint="fewer num_nodes")
         shown = body[:200].decode("utf-8", "replace").replace("\n", " ")
         said = f": {shown!r}" if shown else ""
-        hint = f"set {_KEY_HINT}" if status in (401, 403) else "is this an Engram, and is it healthy?"
+        hint = f"set {KEY_VARIABLE}" if status in (401, 403) else "is this an Engram, and is it healthy?"
         raise LoadError(f"the target refused the preload: {outcome.name} (HTTP {status}){said}", where=url, hint=hint)
 
     # -- the process itself -------------------------------------------------------------------------------------
@@ -302,7 +280,6 @@ class Engine:
         self._live.words[W_CONNECTS] = self._pool.connects
 
 
-_KEY_HINT = "ENGRAM_API_KEY"
 _HOPELESS = frozenset(
     {
         Outcome.HTTP_4XX,

@@ -19,7 +19,7 @@ from harness.model import Op, Outcome
 
 _MAGIC = 0x31564C5241474E45
 # Words of the head. Floats and integers share the file: each word is read as what its name says.
-W_MAGIC, W_PID, W_TAKEN, W_SENT, W_COMPLETED, W_NO_SLOT, W_IN_FLIGHT, W_RSS, W_PEAK_RSS, W_CONNECTS = range(10)
+W_MAGIC, W_PID, W_TAKEN, W_SENT, W_NO_SLOT, W_IN_FLIGHT, W_RSS, W_PEAK_RSS, W_CONNECTS = range(9)
 W_BEAT, W_CPU = 16, 17  # floats: instant of the last heartbeat, CPU seconds used so far
 _HEAD_WORDS = 32
 _OUTCOMES_PER_OP = 16

@@ -71,18 +71,22 @@ class ProcessPlan:
 
     @property
     def samples_path(self) -> Path:
+        """Where this process writes its samples."""
         return self.folder / f"requests-{self.process:02d}.bin"
 
     @property
     def live_path(self) -> Path:
+        """Where its counters are mapped while it runs."""
         return self.folder / f"live-{self.process:02d}.map"
 
     @property
     def log_path(self) -> Path:
+        """Where its stderr goes."""
         return self.folder / f"{self.role}-{self.process:02d}.log"
 
     @property
     def plan_path(self) -> Path:
+        """Where it reads this plan."""
         return self.folder / f"{self.role}-{self.process:02d}.json"
 
     def as_json(self) -> dict[str, Any]:

@@ -27,8 +27,9 @@ Outcomes = dict[Op, dict[Outcome, int]]
 class LiveStats:
     """Counts and histograms from the start of the arrivals to ``t`` (or between two instants: :meth:`since`).
 
-    ``offered`` counts what the schedule had due by ``t``; ``latency`` is done - intended, ``service`` done - sent,
-    ``lag`` the generator's own lateness. ``elapsed_s`` is what the counts were gathered over.
+    ``offered`` counts what the schedule had due by ``t``, ``completed`` what has ended, one way or another (what fell
+    due and was never sent counts as cancelled). ``latency`` is done - intended, ``service`` done - sent, ``lag`` the
+    generator's own lateness. ``elapsed_s`` is what the counts were gathered over.
     """
 
     t: float
@@ -186,6 +187,7 @@ class LoadSummary:
 
     @property
     def duration_s(self) -> float:
+        """From arrival 0's origin to the end of the arrivals."""
         return self.t_stop - self.t0
 
     def as_json(self) -> dict[str, Any]:

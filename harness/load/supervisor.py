@@ -25,7 +25,7 @@ from harness.timeline.jsonl import write_json_atomically
 _LEAD_S = 0.25  # between the order to start or stop and its instant, which all processes must know by then
 _END_S = 5.0
 _DIGEST_ARRIVALS = 64 * CHUNK  # the digest names the load; a day of arrivals need not be hashed for it
-_KEPT_SNAPSHOTS = 4096
+_KEPT_SNAPSHOTS = 32
 
 
 class LoadProcess:
@@ -216,19 +216,19 @@ class LoadSupervisor:
         return self._since_start(self._read_live(now, elapsed, offered))
 
     def recent(self, seconds: float) -> LiveStats:
-        """What happened in about the last ``seconds``, by the difference to an earlier call of this method."""
+        """What happened in about the last ``seconds``, by the difference to earlier calls of this method.
+
+        Until it has been called for that long, it is what happened since the first call or the start. Callers of one
+        supervisor should agree on ``seconds``: a few snapshots (0.3 MB each) are all that is kept.
+        """
         now = self.live()
-        earlier = None
         with self._counting:
-            while self._history and self._history[0].t < now.t - 4 * seconds:
-                self._history.popleft()
-            for past in self._history:
-                if past.t > now.t - seconds:
-                    break
-                earlier = past
-            if earlier is None and self._history:
-                earlier = self._history[0]
-            self._history.append(now)
+            history = self._history
+            while len(history) > 1 and history[1].t <= now.t - seconds:
+                history.popleft()
+            earlier = history[0] if history else None
+            if earlier is None or now.t - history[-1].t >= seconds / 10:
+                history.append(now)
         return now.since(earlier) if earlier is not None and earlier.t < now.t else now
 
     def check_alive(self) -> None:

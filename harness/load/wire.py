@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from harness.errors import LoadError
 from harness.load.exchange import Endpoint
 from harness.load.payload import PayloadBank, memory_id, space_name, user_id
+from harness.load.plan import KEY_VARIABLE
 from harness.model import Cue, Op
 from harness.scenario.workload import Workload
 
@@ -17,6 +19,10 @@ class Requests:
         spaces = workload.data.memory_spaces
         common = f"Host: {endpoint.authority}\r\nUser-Agent: engram-harness\r\nAccept: application/json\r\n"
         if api_key:
+            if not api_key.isprintable() or not api_key.isascii():
+                raise LoadError(
+                    "the key cannot stand in a header", where=KEY_VARIABLE, hint="plain ASCII, no line ends"
+                )
             common += f"Authorization: Bearer {api_key}\r\n"
         in_space = [f"x-memory-space: {space_name(space, spaces)}\r\n" for space in range(spaces)]
         self._common = [(common + (header if spaces > 1 else "")).encode() for header in in_space]

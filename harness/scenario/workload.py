@@ -29,16 +29,20 @@ class Constant:
 
     @property
     def mean_rate(self) -> float:
+        """Arrivals a second on average."""
         return self.rate
 
     @property
     def peak_rate(self) -> float:
+        """Arrivals a second at the busiest."""
         return self.rate
 
     def at_rate(self, ops_per_s: float) -> Constant:
+        """The same pattern at another mean rate."""
         return Constant(ops_per_s)
 
     def as_json(self) -> dict[str, Any]:
+        """As it stands in TOML."""
         return {"pattern": "constant", "rate": self.rate}
 
 
@@ -50,17 +54,21 @@ class Poisson:
 
     @property
     def mean_rate(self) -> float:
+        """Arrivals a second on average."""
         return self.lambda_per_s
 
     @property
     def peak_rate(self) -> float:
+        """Arrivals a second at the busiest."""
         # What a second of a Poisson process hardly ever exceeds; slots are dimensioned with it.
         return self.lambda_per_s + 4 * math.sqrt(self.lambda_per_s)
 
     def at_rate(self, ops_per_s: float) -> Poisson:
+        """The same pattern at another mean rate."""
         return dataclasses.replace(self, lambda_per_s=ops_per_s)
 
     def as_json(self) -> dict[str, Any]:
+        """As it stands in TOML."""
         return {"pattern": "poisson", "lambda": self.lambda_per_s}
 
 
@@ -69,6 +77,7 @@ class Exponential(Poisson):
     """Exponential gaps: the same process under the public schema's other name."""
 
     def as_json(self) -> dict[str, Any]:
+        """As it stands in TOML."""
         return {"pattern": "exponential", "lambda": self.lambda_per_s}
 
 
@@ -83,18 +92,22 @@ class PeriodicBurst:
 
     @property
     def mean_rate(self) -> float:
+        """Arrivals a second on average."""
         share = self.burst_duration_s / self.burst_period_s
         return self.burst_rate * share + self.base_rate * (1 - share)
 
     @property
     def peak_rate(self) -> float:
+        """Arrivals a second at the busiest."""
         return max(self.base_rate, self.burst_rate)
 
     def at_rate(self, ops_per_s: float) -> PeriodicBurst:
+        """The same pattern at another mean rate."""
         factor = ops_per_s / self.mean_rate
         return dataclasses.replace(self, base_rate=self.base_rate * factor, burst_rate=self.burst_rate * factor)
 
     def as_json(self) -> dict[str, Any]:
+        """As it stands in TOML."""
         return {
             "pattern": "periodic_burst",
             "base_rate": self.base_rate,
@@ -138,9 +151,11 @@ class Clustered:
 
     @property
     def noise_norm(self) -> float:
+        """Norm of the noise around a centre of norm 1."""
         return max(0.3, 6 * self.std_dev)
 
     def as_json(self) -> dict[str, Any]:
+        """As it stands in TOML."""
         return {"type": "clustered", "num_clusters": self.num_clusters, "std_dev": self.std_dev}
 
 
@@ -149,6 +164,7 @@ class Uniform:
     """Independent random directions: nothing to consolidate."""
 
     def as_json(self) -> dict[str, Any]:
+        """As it stands in TOML."""
         return {"type": "uniform"}
 
 
@@ -159,6 +175,7 @@ class HotSpot:
     center: tuple[float, ...]
 
     def as_json(self) -> dict[str, Any]:
+        """As it stands in TOML."""
         return {"type": "hot_spot", "center": list(self.center)}
 
 
@@ -221,6 +238,7 @@ class Workload:
 
     @property
     def request_timeout_s(self) -> float:
+        """:attr:`request_timeout_ms` in seconds."""
         return self.request_timeout_ms / 1000
 
     def at_rate(self, ops_per_s: float) -> Workload:

@@ -96,9 +96,8 @@ def stall(folder: Path, rate: float = 1000.0) -> None:
     _say(f"| slot user, corrected | {p99:.0f} | {share:.3f} | {achieved:.0f} |")
     with stub(folder, *options) as (url, _):
         plain = locust(url, rate, seconds)
-    _say(
-        f"| FastHttpUser, {rate / PER_USER:.0f} users, constant_throughput({PER_USER:g}) | {plain['p99_ms']:.0f} | | {plain['achieved_per_s']:.0f} |"
-    )
+    who = f"FastHttpUser, {rate / PER_USER:.0f} users, constant_throughput({PER_USER:g})"
+    _say(f"| {who} | {plain['p99_ms']:.0f} | | {plain['achieved_per_s']:.0f} |")
     _say(f"\nLocust's p99 is {expected_ms / max(plain['p99_ms'], 1):.0f} times too small.\n")
 
 

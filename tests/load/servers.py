@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.scenario.workload import Clustered, Constant, Data, Operations, Workload
+
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 def small_workload(rate: float = 200.0, *, items: int = 40, spaces: int = 1, timeout_ms: float = 1000.0) -> Workload:
@@ -61,13 +64,17 @@ class Peer:
         self.closing = closing
 
     def request(self) -> bytes:
-        """Read one request's head (and whatever came with it); empty where the client has gone."""
-        data = b""
-        while b"\r\n\r\n" not in data:
+        """Read one request, body included; empty where the client has gone."""
+        data, whole = b"", -1
+        while whole < 0 or len(data) < whole:
             part = self.sock.recv(65536)
             if not part:
                 return b""
             data += part
+            end = data.find(b"\r\n\r\n")
+            if end >= 0:
+                size = _LENGTH.search(data[:end])
+                whole = end + 4 + (int(size[1]) if size else 0)
         return data
 
     def send(self, data: bytes) -> None:
