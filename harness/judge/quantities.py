@@ -189,10 +189,12 @@ def consolidation_success_ratio(view: CaseView, window: Window) -> Estimate:
 @quantity()
 def consolidation_failures_counted_ratio(view: CaseView, window: Window) -> Estimate:
     """Failed runs in ``engram_consolidation_failures_total``, as a share of successes that stayed out when due."""
-    missed, due = witness.missed_successes(view, window)
     delta = witness.counter_delta(view, "engram_consolidation_failures_total", window)
     if delta is None:
         return no_estimate("ratio", "engram_consolidation_failures_total is missing, not a number or reset")
+    # The counter is known between its own first and last reading only: what stayed out before and after is not in it.
+    read = Window(window.name, delta.first.low, delta.last.high)
+    missed, due = witness.missed_successes(view, read)
     if missed == 0:
         return no_estimate("ratio", f"all {due} successes came when due: nothing to count")
     # A run at either edge may be counted on one side and not on the other.

@@ -123,9 +123,14 @@ def missed_successes(view: CaseView, window: Window) -> tuple[int, int]:
             instants.append(at)
     if math.isnan(interval) or interval <= 0:
         return 0, 0
-    edges = [window.start, *instants, window.end]
-    missed = sum(max(0, round((b - a) / interval) - 1) for a, b in itertools.pairwise(edges))
-    return missed, missed + len(instants)
+    # The last success before the window dates the first due one inside; what was due before the window is not its own.
+    known = bool(instants) and instants[0] < window.start
+    edges = [*instants, window.end] if known else [window.start, *instants, window.end]
+    missed = 0
+    for a, b in itertools.pairwise(edges):
+        parts = max(1, round((b - a) / interval))
+        missed += sum(a + (b - a) * part / parts >= window.start for part in range(1, parts))
+    return missed, missed + sum(at >= window.start for at in instants)
 
 
 def invalid_bindings(view: CaseView, window: Window) -> Estimate:
