@@ -1,0 +1,89 @@
+"""Quantities: what they measure is what was put into the case."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.judge.quantities import measure
+from harness.judge.summary import CaseSummary
+from harness.judge.view import CaseView
+from harness.model import Estimate
+from tests.cases import build
+
+
+def of(view: CaseView, name: str, window: str = "during", **arguments: object) -> Estimate:
+    return measure(view, window, name, arguments)
+
+
+def test_errors_and_latency_are_those_of_the_window() -> None:
+    view = CaseView(build(error_share=0.05, slow_ms=20.0).record)
+    assert of(view, "error_rate").interval.contains(0.05)
+    assert of(view, "error_rate", "baseline").value == 0.0
+    assert of(view, "latency_ms", p=50.0).value == pytest.approx(22.5, abs=1.5)
+    assert of(view, "latency_ms", "baseline", p=50.0).value == pytest.approx(2.1, abs=0.2)
+
+
+def test_errors_of_a_cohort_are_told_by_their_user() -> None:
+    view = CaseView(build(error_share=0.05, cohort_rate=0.25).record)
+    canary, control = of(view, "error_rate", cohort="canary"), of(view, "error_rate", cohort="control")
+    assert canary.samples + control.samples == of(view, "error_rate").samples
+    assert canary.interval.contains(0.05)
+    assert control.interval.contains(0.05)
+
+
+def test_the_services_counters_are_held_against_the_client() -> None:
+    for factor in (1.0, 0.5, 0.0):
+        view = CaseView(build(counter_factor=factor).record)
+        for name in ("semantic_timeouts_counted_ratio", "recalls_counted_ratio"):
+            found = of(view, name)
+            assert found.interval.low - 1e-9 <= factor <= found.interval.high + 1e-9, (name, found)
+            assert found.interval.width < 0.05
+
+
+def test_violations_counted_follow_the_answers() -> None:
+    view = CaseView(build(kind="binding_corruption", counter_factor=0.5).record)
+    assert of(view, "binding_violations_counted_ratio").interval.contains(0.5)
+
+
+def test_consolidation_is_read_twice_and_agrees() -> None:
+    view = CaseView(build(kind="consolidation_failure", during_s=40.0).record)
+    failed, missed = of(view, "consolidation_failure_ratio"), of(view, "missed_success_ratio")
+    assert failed.interval.contains(0.5)
+    assert missed.value == pytest.approx(failed.value, abs=0.03)
+    assert of(view, "consolidation_failures_counted_ratio").interval.contains(1.0)
+    hidden = CaseView(build(kind="consolidation_failure", counter_factor=0.0, during_s=40.0).record)
+    assert of(hidden, "consolidation_failures_counted_ratio").value == 0.0
+
+
+def test_a_healthy_service_misses_no_success() -> None:
+    for seed in range(5):
+        view = CaseView(build(kind="no_fault", seed=seed).record)
+        assert of(view, "missed_success_ratio").value == 0.0
+        assert of(view, "consolidation_success_ratio").value == 1.0
+
+
+def test_the_binding_state_is_the_admin_apis() -> None:
+    view = CaseView(build(kind="binding_corruption").record)
+    assert of(view, "invalid_bindings_ratio").value == pytest.approx(0.05)
+    assert of(view, "invalid_bindings_ratio", "after").value == 0.0
+    assert of(view, "invalid_strengths_served").value == 0.0
+
+
+def test_cohorts_deviate_by_nothing_when_they_are_what_was_asked_for() -> None:
+    assert of(CaseView(build(cohort_rate=0.25).record), "cohort_deviation").value == pytest.approx(0.0, abs=0.005)
+    off = CaseView(build(cohort_rate=0.25, manifest={"cohort_rate": 0.75}).record)
+    assert of(off, "cohort_deviation").value == pytest.approx(0.5, abs=0.005)
+
+
+def test_evidence_does_not_come_from_the_metric_under_assertion() -> None:
+    """A timeout counter and answers that stay silent do not hide the fault: recalls take longer all the same."""
+    summary = CaseSummary(build(counter_factor=0.0).record)
+    assert summary.evidence[0].seen
+    assert "median service time" in summary.evidence[0].detail
+
+
+def test_memory_and_descriptors_that_do_not_grow() -> None:
+    view = CaseView(build(kind="no_fault").record)
+    assert of(view, "open_files_growth", "whole").value == 0
+    assert of(view, "rss_growth_mb_per_h", "whole").interval.contains(0.0)
+    assert of(view, "availability", "whole").value == 1.0
