@@ -159,6 +159,9 @@ def answer(summary: CaseSummary, check: Check) -> CheckResult:
     if not estimate.known:
         why = estimate.note or "nothing recorded"
         return CheckResult(check, estimate, Verdict.INCONCLUSIVE, f"{check.label}: no data: {why}")
+    if math.isnan(check.bound):
+        named = f"'{check.bound_name}' has no value in this record" if check.bound_name else "none was recorded"
+        return CheckResult(check, estimate, Verdict.INCONCLUSIVE, f"{check.label}: no bound: {named}")
     if is_timing(check) and (why := summary.timing_doubt(check.window)):
         return CheckResult(check, estimate, Verdict.INCONCLUSIVE, f"{check.label} is not to be trusted: {why}")
     verdict = compare(estimate.interval, check.op, check.bound)
