@@ -94,7 +94,7 @@ class LoadProcess:
 
     def check(self) -> None:
         """Raise :class:`LoadError` where the process failed or died."""
-        if self._failure or self.popen.poll() is not None:
+        if self._failure or not self._reader.is_alive() or self.popen.poll() is not None:
             raise self.death()
 
     def death(self) -> LoadError:
