@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import harness
-from harness.errors import (
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_OK,
-    EXIT_UNDECIDED,
-    EXIT_UNUSABLE,
-    HarnessError,
-    RecordError,
-    UsageError,
-)
-from harness.model import Verdict
-from harness.timeline.record import is_case
+from harness.commands import drill, recorded
+from harness.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNUSABLE, HarnessError
 
-EXIT_OF_VERDICT = {
-    Verdict.PASS: EXIT_OK,
-    Verdict.UNSUPPORTED: EXIT_OK,
-    Verdict.INCONCLUSIVE: EXIT_UNDECIDED,
-    Verdict.NOT_EXERCISED: EXIT_FAILED,
-    Verdict.ABORTED: EXIT_FAILED,
-    Verdict.FAIL: EXIT_FAILED,
-}
+FAMILIES = (drill, recorded)
 
 
 class Parser(argparse.ArgumentParser):
     """Usage errors are unusable input: exit code 3, one line."""
 
-    def error(self, message: str) -> Any:
+    def error(self, message: str) -> NoReturn:
         self.exit(EXIT_UNUSABLE, f"{self.prog}: {message}\n")
 
 
@@ -45,32 +27,17 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(prog="harness", description="Chaos drills for Engram, with verdicts that can be believed.")
     top.add_argument("--version", action="version", version=f"engram-harness {harness.__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
-    drill = commands.add_parser("drill", help="run the drills (as pytest drills/ does)", add_help=False)
-    drill.set_defaults(run=_drill)
-
-    judge = commands.add_parser("judge", help="judge a recorded case or session again")
-    judge.add_argument("directory", type=Path, metavar="DIR")
-    judge.add_argument("--json", action="store_true", help="print verdict.json")
-    judge.set_defaults(run=_judge)
-
-    report = commands.add_parser("report", help="write report.html of a recorded session again")
-    report.add_argument("directory", type=Path, metavar="DIR")
-    report.add_argument("--json", action="store_true", help="print where it was written, as JSON")
-    report.set_defaults(run=_report)
-
-    heal = commands.add_parser("heal", help="heal whatever a killed harness left in force")
-    heal.add_argument("--json", action="store_true", help="print what was healed, as JSON")
-    heal.set_defaults(run=_heal)
+    for family in FAMILIES:
+        family.register(commands)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; answers its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    arguments, rest = parser().parse_known_args(words)
-    if rest and arguments.command != "drill":
-        parser().error(f"unknown arguments: {' '.join(rest)}")
+    top = parser()
+    arguments, rest = top.parse_known_args(list(sys.argv[1:] if argv is None else argv))
+    if rest and not getattr(arguments, "passes_rest_on", False):
+        top.error(f"unknown arguments: {' '.join(rest)}")
     arguments.rest = rest
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
@@ -82,78 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("harness: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()
+        # Whoever read our output has gone; nothing more can be said, and Python must not try at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return EXIT_OK
-
-
-def _drill(arguments: argparse.Namespace) -> int:
-    """Run ``pytest drills/`` in this process; pytest's exit codes become ours."""
-    import pytest
-
-    from harness.settings import scenarios_folder
-
-    drills = scenarios_folder().parent / "drills"
-    if not drills.is_dir():
-        raise UsageError("there is no drills/ directory", where=str(drills), hint="run from a checkout of the project")
-    paths = [word for word in arguments.rest if not word.startswith("-") and Path(word.split("::")[0]).exists()]
-    code = int(pytest.main([*arguments.rest, *([] if paths else [str(drills)])]))
-    known = {0: EXIT_OK, 1: EXIT_FAILED, 2: EXIT_INTERRUPTED}
-    return known.get(code, EXIT_UNUSABLE)
-
-
-def _judge(arguments: argparse.Namespace) -> int:
-    from harness.drilling import write_case_verdict
-    from harness.report.session import write_verdicts
-
-    folder: Path = arguments.directory
-    if is_case(folder):
-        write_case_verdict(folder)
-    elif folder.is_dir():
-        write_verdicts(folder)
-    else:
-        raise RecordError(
-            "no such directory", where=str(folder), hint="give a session or case directory below results/"
-        )
-    verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
-    if arguments.json:
-        print(json.dumps(verdict, indent=2, sort_keys=True))
-    else:
-        _print_verdict(verdict)
-    return EXIT_OF_VERDICT[Verdict(verdict["verdict"])]
-
-
-def _print_verdict(verdict: dict[str, Any]) -> None:
-    for case in verdict.get("cases", [verdict]):
-        print(f"{case['verdict']:<14}{case['name']}")
-        for reason in case.get("reasons", []):
-            print(f"              {reason}")
-    if "cases" in verdict:
-        print(f"session {verdict['session']}: {verdict['verdict']}")
-
-
-def _report(arguments: argparse.Namespace) -> int:
-    from harness.report.html import write_report
-    from harness.report.session import write_verdicts
-
-    session = write_verdicts(arguments.directory)
-    path = write_report(arguments.directory)
-    print(json.dumps({"report": str(path), "verdict": session["verdict"]}) if arguments.json else path)
-    return EXIT_OK
-
-
-def _heal(arguments: argparse.Namespace) -> int:
-    from harness.faults.healing import heal_all
-
-    report = heal_all()
-    if arguments.json:
-        left = {"healed": report.healed, "still_open": report.still_open, "in_use": report.in_use}
-        print(json.dumps({**left, "problems": report.problems}))
-    else:
-        lines = [f"healed: {what}" for what in report.healed]
-        lines += [f"NOT healed: {what}: {why}" for what, why in report.still_open.items()]
-        lines += [f"in use, left alone: {what}" for what in report.in_use] + report.problems
-        print("\n".join(lines) if lines else "nothing was left in force")
-    return EXIT_OK if report.clean else EXIT_FAILED
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from harness.faults.binding_corruption import BindingCorruption
 from harness.faults.consolidation_failure import ConsolidationFailure
 from harness.faults.healing import heal_all
 from harness.faults.no_fault import NoFault
+from harness.faults.process_crash import ProcessCrash
 from harness.faults.semantic_latency import SemanticLatency
 from harness.judge.measured import Measured
 from harness.model import Verdict
@@ -117,11 +118,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Heal what an earlier, killed run left before anything starts."""
+    _leave_out_restarts(config, items)
     config.stash[CASES] = sum(item.get_closest_marker("drill") is not None for item in items)
     if config.stash[CASES] and not hasattr(config, "workerinput"):
         report = heal_all()
         for healed in report.healed:
             config.issue_config_time_warning(UserWarning(f"healed after an earlier run: {healed}"), stacklevel=2)
+
+
+def _leave_out_restarts(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A profile without restarts deselects the drills that need one, and pytest says how many."""
+    needy = [i for i in items if (m := i.get_closest_marker("drill")) and "restart" in m.kwargs.get("requires", ())]
+    if needy and not _session(config).profile.restart:
+        config.hook.pytest_deselected(items=needy)
+        items[:] = [item for item in items if item not in needy]
 
 
 # fixtures
@@ -168,6 +178,12 @@ def consolidation_failure() -> type[ConsolidationFailure]:
 def binding_corruption() -> type[BindingCorruption]:
     """``binding_corruption(corruption_rate=0.2)``: that share of bindings gets invalid strengths."""
     return BindingCorruption
+
+
+@pytest.fixture
+def process_crash() -> type[ProcessCrash]:
+    """``process_crash()``: SIGKILL, then started again on the same data."""
+    return ProcessCrash
 
 
 @pytest.fixture

@@ -93,6 +93,7 @@ class ExperimentRun:
         self._load: LoadSupervisor | None = None
         self._never = threading.Event()
         self._offering = False
+        self._may_be_down = False
 
     def run(self) -> None:
         """Run and record.
@@ -250,12 +251,15 @@ class ExperimentRun:
             hold_s=profile.fault_s,
             observe_heal_s=self.experiment.objectives.limits["drill_abort_s"].value,
         )
-        self._show("inject", profile.fault_s)
+        hold_s = min(profile.fault_s, fault.longest_hold_s)
+        self._show("inject", hold_s)
+        self._may_be_down = fault.takes_target_down
         with injection:
             if injection.effective is None:
                 return  # nothing to hold: the judge says NOT_EXERCISED
             self._writer.event("fault_in_force")
-            self._wait(profile.fault_s, "fault")
+            self._wait(hold_s, "fault")
+        self._may_be_down = False
         if injection.relieved:
             raise Aborted(f"the guardian healed the fault under us: {'; '.join(injection.relieved)}")
         self._writer.event("after_started")
@@ -288,7 +292,7 @@ class ExperimentRun:
                 raise Aborted(f"recording failed during {phase}: {probe.trouble}", where=str(self._writer.folder))
         if self._load is not None:
             self._load.check_alive()
-        if not self._target.alive():
+        if not self._may_be_down and not self._target.alive():
             tail = self._target.log_tail(8)
             raise Aborted(
                 f"the target died during {phase}" + (f"; its log ends: {tail}" if tail else ""),

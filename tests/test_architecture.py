@@ -39,12 +39,13 @@ ROOMS = {
     "soak": 5,
     "rollout": 5,
     "pytest_plugin": 6,
-    "cli": 6,
+    "commands": 6,
+    "cli": 7,
 }
 # May be imported by a sibling: what every target offers is what faults, drills and targets agree on.
 SHARED = {"harness.targets.base"}
 ONLY_IN = {
-    "pytest": ("harness/pytest_plugin.py", "harness/cli.py"),
+    "pytest": ("harness/pytest_plugin.py", "harness/commands/drill.py"),
     "locust": ("harness/load/",),
     "gevent": ("harness/load/",),
     "docker": ("harness/targets/docker",),

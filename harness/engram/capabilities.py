@@ -62,6 +62,10 @@ class Capabilities:
             what = "; ".join(f"{name} ({reason})" for name, reason in sorted(missing.items()))
             raise CapabilityMissing(f"the target lacks {what}", where=where)
 
+    def plus(self, name: str) -> Capabilities:
+        """These and one that no request can tell: what the target itself, not its API, offers."""
+        return Capabilities(self.names | {name}, {k: v for k, v in self.reasons.items() if k != name})
+
     def as_json(self) -> dict[str, Any]:
         """For the manifest."""
         return {"names": sorted(self.names), "missing": dict(sorted(self.reasons.items()))}

@@ -56,6 +56,8 @@ class Fault(ABC):
     kind: ClassVar[str]
     requires: ClassVar[tuple[str, ...]]
     slot: ClassVar[str]  # the name of the service's listing; two faults of one slot exclude each other
+    takes_target_down: ClassVar[bool] = False  # its absence is then the effect, and no reason to abort
+    longest_hold_s: ClassVar[float] = math.inf  # beyond this nothing more would be learnt
 
     @abstractmethod
     def describe(self) -> str:
@@ -64,6 +66,14 @@ class Fault(ABC):
     @abstractmethod
     def inject(self, client: EngramClient, ttl_s: float | None) -> None:
         """Put it in. Raises :class:`TargetError`."""
+
+    def inject_into(self, target: Target, client: EngramClient, ttl_s: float | None) -> None:
+        """Put it into ``target``; what a client alone can do goes by :meth:`inject`. Raises :class:`TargetError`."""
+        self.inject(client, ttl_s)
+
+    def bring_back(self, target: Target) -> str:
+        """What healing needs of a living harness beyond the recipes; answers what was done, for the record."""
+        return ""
 
     @abstractmethod
     def recipes(self, target: Target) -> tuple[Recipe, ...]:

@@ -11,9 +11,17 @@ from harness.faults.binding_corruption import BindingCorruption
 from harness.faults.consolidation_failure import ConsolidationFailure
 from harness.faults.global_latency import RecallLatency
 from harness.faults.no_fault import NoFault
+from harness.faults.process_crash import ProcessCrash
 from harness.faults.semantic_latency import SemanticLatency
 
-FAULTS: tuple[type[Fault], ...] = (NoFault, ConsolidationFailure, SemanticLatency, BindingCorruption, RecallLatency)
+FAULTS: tuple[type[Fault], ...] = (
+    NoFault,
+    ConsolidationFailure,
+    SemanticLatency,
+    BindingCorruption,
+    RecallLatency,
+    ProcessCrash,
+)
 
 
 def fault_from_json(value: Mapping[str, Any]) -> Fault:

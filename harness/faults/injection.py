@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 
 from harness.clock import Clock, SystemClock
 from harness.engram import EngramClient
-from harness.errors import FaultError, HarnessError, HealFailed, RecordError, TargetError
+from harness.errors import EnvironmentUnusable, FaultError, HarnessError, HealFailed, RecordError, TargetError
 from harness.faults.base import Fault, Observation, Observer
 from harness.faults.ledger import Ledger
 from harness.faults.recipe import Recipe, apply, stage
@@ -138,7 +138,7 @@ class Injection:
         sent = self._clock.now()
         self._record("inject_sent", at=sent, fault=self.fault.to_json(), ttl_s=ttl_s)
         try:
-            self.fault.inject(client, ttl_s)
+            self.fault.inject_into(self._target, client, ttl_s)
         except TargetError as error:
             raise FaultError(f"{self.fault.describe()} could not be injected: {error}") from error
         acked = self._clock.now()
@@ -224,11 +224,18 @@ class Injection:
         deadline = self._clock.now() + self._heal_deadline_s
         while True:
             try:
-                return "; ".join(apply(recipe) for recipe in sorted(self._recipes, key=stage))
+                done = [apply(recipe) for recipe in sorted(self._recipes, key=stage)]
+                return "; ".join(filter(None, [*done, self._brought_back()]))
             except HealFailed:
                 if self._clock.now() + _RETRY_S >= deadline:
                     raise
                 self._clock.wait(threading.Event(), _RETRY_S)
+
+    def _brought_back(self) -> str:
+        try:
+            return self.fault.bring_back(self._target)
+        except (TargetError, EnvironmentUnusable) as error:
+            raise HealFailed(f"the target did not come back: {error}") from error
 
     def _watch(
         self,

@@ -122,11 +122,22 @@ def _filtered(view: CaseView, window: Window) -> int:
     return int(np.count_nonzero(attempted(view.within(window))["bindings_filtered"] > 0))
 
 
+def _process_gone(view: CaseView, _baseline: Window, during: Window) -> list[Evidence]:
+    """Another process answers afterwards, and health probes found nobody meanwhile."""
+    pids = [int(r["pid"]) for r in view.record.stream("process") if r.get("ok") and "pid" in r]
+    down = witness.availability(view, during)
+    found = [Evidence("unanswered_health", down.samples > 0 and down.value < 1, f"{down.value:.0%} of probes answered")]
+    if pids:
+        found.append(Evidence("another_process", len(set(pids)) > 1, f"{len(set(pids))} processes were seen"))
+    return found
+
+
 _EVIDENCE: dict[str, Callable[[CaseView, Window, Window], list[Evidence]]] = {
     "semantic_latency": _slower_recalls,
     "recall_latency": _slower_recalls,
     "consolidation_failure": _missed_successes,
     "binding_corruption": _invalid_state,
+    "process_crash": _process_gone,
 }
 
 
@@ -167,11 +178,18 @@ def _filtered_bindings(view: CaseView) -> SignalEvents:
     return _signal("filtered_bindings", tried, tried["bindings_filtered"] > 0, 0.01)
 
 
+def _unanswered(view: CaseView) -> SignalEvents:
+    every = view.requests
+    lost = np.isin(every["outcome"], [int(Outcome.REFUSED), int(Outcome.RESET), int(Outcome.TIMEOUT)])
+    return _signal("unanswered_requests", every, lost, 0.001)
+
+
 _SIGNALS: dict[str, Callable[[CaseView], SignalEvents]] = {
     "semantic_latency": _semantic_lost,
     "recall_latency": _slow,
     "binding_corruption": _filtered_bindings,
     "consolidation_failure": witness.consolidation_runs,
+    "process_crash": _unanswered,
 }
 
 

@@ -85,7 +85,7 @@ class EmbeddedTarget(Target):
     def capabilities(self) -> Capabilities:
         if self._capabilities is None:
             with self.client() as client:
-                self._capabilities = probe_capabilities(client)
+                self._capabilities = probe_capabilities(client).plus("restart")
         return self._capabilities
 
     @property

@@ -1,0 +1,1 @@
+"""The commands of ``harness``, one module a family; each has ``register(commands)``, which adds its parsers."""
