@@ -5,27 +5,21 @@ Everything is written to a given text stream, so that pytest can hand in its own
 
 from __future__ import annotations
 
-import io
 import math
-import os
-import shlex
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.errors import RecordError
 from harness.model import number_from_json
 from harness.report.tables import worst_reason
 from harness.report.words import json_estimate_text, seconds_text
-from harness.timeline.jsonl import read_json
 
 COLOURS: dict[str, str] = {
     "FAIL": "bold white on red",
@@ -93,22 +87,6 @@ def print_table(session: dict[str, Any], stream: TextIO, width: int | None = Non
     """Write :func:`final_table` to ``stream``; plain where it is no terminal."""
     shown = width or (None if stream.isatty() else 140)
     Console(file=stream, width=shown, highlight=False, soft_wrap=False).print(final_table(session))
-
-
-def final_table_text(session: Path, *, width: int = 140, color: bool = False) -> str:
-    """The table of a judged session directory as text, with where to read on; never raises for a missing verdict."""
-    try:
-        verdict = read_json(session / "verdict.json")
-    except RecordError as error:
-        return f"no verdict of this session: {error}"
-    out = io.StringIO()
-    console = Console(file=out, width=max(60, width), force_terminal=color, no_color=not color, highlight=False)
-    console.print(final_table(verdict))
-    report = session / "report.html"
-    if report.is_file():
-        console.print(Text(f"report: {report}"), soft_wrap=True)
-    console.print(Text(f"judge it again: harness judge {shlex.quote(str(session))}"), soft_wrap=True)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
 @dataclass
@@ -207,72 +185,6 @@ class Progress:
         if self._live and self._painted:
             self._stream.write("\r\x1b[2K")
             self._painted = False
-
-
-class Happening(Protocol):
-    """What the runner tells of its progress; rates and latencies are 0 where nothing has ended yet."""
-
-    @property
-    def case(self) -> str: ...
-    @property
-    def phase(self) -> str: ...
-    @property
-    def time_left_s(self) -> float: ...
-    @property
-    def rate_ops_per_s(self) -> float: ...
-    @property
-    def p99_ms(self) -> float: ...
-    @property
-    def errors(self) -> int: ...
-
-
-class LiveDisplay:
-    """A :class:`Progress` fed by the runner; silent where there is nowhere to write."""
-
-    def __init__(self, stream: TextIO | None, total_cases: int = 0) -> None:
-        self._progress = Progress(total_cases, stream) if stream is not None else None
-
-    @classmethod
-    def for_pytest(cls, *, quiet: bool = False, stream: TextIO | None = None) -> LiveDisplay:
-        """A display that pytest's capturing does not swallow.
-
-        ``quiet`` (an xdist worker) shows nothing. Without a ``stream`` the controlling terminal is used, if this
-        process may write to it; a log file has to be handed in as a stream that was opened before capturing began.
-        """
-        return cls(None if quiet else stream or _terminal())
-
-    def update(self, now: Happening) -> None:
-        """Show what is happening now."""
-        if self._progress is None:
-            return
-        self._progress.update(
-            now.case,
-            now.phase,
-            time_left_s=now.time_left_s,
-            rate=now.rate_ops_per_s,
-            p99_ms=now.p99_ms,
-            errors=now.errors,
-        )
-
-    def close(self) -> None:
-        """Take the live line away, so that others can write; a later update paints again."""
-        if self._progress is not None:
-            self._progress.close()
-
-
-def _terminal() -> TextIO | None:
-    """The controlling terminal; None without one, or in the background, where writing could stop the process."""
-    try:
-        terminal = Path("/dev/tty").open("w", encoding="utf-8")  # noqa: SIM115 - open as long as the session
-    except OSError:
-        return None
-    try:
-        if os.tcgetpgrp(terminal.fileno()) == os.getpgrp():
-            return terminal
-    except OSError:
-        pass
-    terminal.close()
-    return None
 
 
 def _one_line(text: str) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from harness.report.session import write_verdicts
-from harness.report.terminal import LiveDisplay, Progress, final_table_text, print_table
+from harness.report.terminal import Progress, print_table
 from tests.cases import write_case
 
 
@@ -24,16 +23,6 @@ class Ticks:
 
     def __call__(self) -> float:
         return self.now
-
-
-@dataclass
-class Now:
-    case: str = "semantic"
-    phase: str = "baseline"
-    time_left_s: float = 12.0
-    rate_ops_per_s: float = 300.0
-    p99_ms: float = 4.2
-    errors: int = 0
 
 
 def test_a_log_gets_one_line_a_phase() -> None:
@@ -79,38 +68,27 @@ def test_a_targets_words_cannot_steer_the_terminal() -> None:
     assert "\x1b" not in log.getvalue()
 
 
-def test_the_display_shows_what_the_runner_tells_and_a_worker_shows_nothing() -> None:
-    log = io.StringIO()
-    LiveDisplay.for_pytest(stream=log).update(Now())
-    assert log.getvalue() == "semantic · baseline · 12 s left · 300/s · p99 4.2 ms · 0 errors\n"
-    quiet = io.StringIO()
-    display = LiveDisplay.for_pytest(quiet=True, stream=quiet)
-    display.update(Now())
-    display.close()
-    assert quiet.getvalue() == ""
-
-
 def test_the_table_names_every_case_with_verdict_and_reason(tmp_path: Path) -> None:
     write_case(tmp_path / "good", kind="no_fault")
     write_case(tmp_path / "slow", slow_ms=30.0, recovery_delay_s=2.0)
+    log, screen = io.StringIO(), Terminal()
     session = write_verdicts(tmp_path)
-    text = final_table_text(tmp_path, width=200)
-    for part in ("FAIL", "good", "PASS", "slow", "during.latency_ms(p=99)", f"harness judge {tmp_path}"):
-        assert part in text
-    assert "\x1b" not in text
-    assert "\x1b[" in final_table_text(tmp_path, width=200, color=True)
-    log = io.StringIO()
-    print_table(session, log)
-    assert "slow" in log.getvalue()
+    print_table(session, log, width=200)
+    print_table(session, screen, width=200)
+    for part in ("FAIL", "good", "PASS", "slow", "during.latency_ms(p=99)"):
+        assert part in log.getvalue()
+    assert "\x1b" not in log.getvalue()
 
 
-@pytest.mark.parametrize("width", [40, 80, 300])
+@pytest.mark.parametrize("width", [80, 140, 300])
 def test_the_table_fits(tmp_path: Path, width: int) -> None:
     write_case(tmp_path / "a-case-with-a-rather-long-name-cohort-75pct", slow_ms=30.0)
-    write_verdicts(tmp_path)
-    table = [line for line in final_table_text(tmp_path, width=width).splitlines() if "harness judge" not in line]
-    assert max(len(line) for line in table) <= max(60, width)
+    log = io.StringIO()
+    print_table(write_verdicts(tmp_path), log, width=width)
+    assert max(len(line) for line in log.getvalue().splitlines()) <= width
 
 
-def test_a_session_without_a_verdict_says_so(tmp_path: Path) -> None:
-    assert "no verdict of this session" in final_table_text(tmp_path)
+def test_a_session_without_cases_has_a_table_too(tmp_path: Path) -> None:
+    log = io.StringIO()
+    print_table(write_verdicts(tmp_path), log)
+    assert "INCONCLUSIVE" in log.getvalue()
