@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import RecordError
@@ -161,7 +162,8 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, signal.SIG_IGN)
     harness = ProcessIdentity(options.pid, options.start_time, boot_id())
     guardian = Guardian(harness, options.state_dir, lease_s=options.lease_s)
-    os.write(sys.stdout.fileno(), b"ready\n")
+    with suppress(BrokenPipeError):  # the harness died as it started us: all the more is to be healed
+        os.write(sys.stdout.fileno(), b"ready\n")
     return guardian.run()
 
 

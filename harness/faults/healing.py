@@ -70,10 +70,12 @@ def heal_all(
             if path.exists():  # healed and removed by somebody else meanwhile, if not
                 report.problems.append(str(error))
             continue
-        # One with nothing in it was left by a harness that died before it did anything.
-        if target is not None and journal.open_entries and not _touches(journal, target):
+        living = journal.owner.alive() and not journal.abandoned
+        # One with nothing in it, whose harness died before it did anything, is just removed.
+        ours = target is None or _touches(journal, target) or not (living or journal.open_entries)
+        if not ours:
             continue
-        if journal.owner.alive() and not journal.abandoned:
+        if living:
             report.in_use.append(f"{journal.program}, pid {journal.owner.pid}: {journal.record}")
             continue
         report.add(heal_journal(path, by, deadline_s=max(0.0, deadline - clock.now()), clock=clock))

@@ -186,3 +186,12 @@ def test_an_unacknowledged_injection_is_healed_twice(tmp_path: Path) -> None:
             ledger.close()
         assert heal_all().healed == [f"slow on {stub.url}"]
         assert len(stub.requests) == 2
+
+
+def test_a_journal_with_nothing_in_it_goes_when_its_harness_is_dead(tmp_path: Path, state_dir: Path) -> None:
+    dead = open_ledger(tmp_path)
+    make_stale(dead.journal_path)
+    with open_ledger(tmp_path) as ledger:
+        assert ledger.claim(URL).clean
+        assert state.journals(state_dir) == [ledger.journal_path]
+    dead.close()
