@@ -116,7 +116,7 @@ def _case(judged: JudgedSession, case: JudgedCase, counts: bool, anchor: str, ho
         "facts": facts(case),
         "charts": [],
         "checks": [],
-        "recoveries": [],
+        "recovery": [],
         "load": [],
         "events": [],
         "events_left_out": 0,
@@ -146,7 +146,7 @@ def _judged_parts(judgement: CaseJudgement, hover: bool) -> dict[str, Any]:
     return {
         "charts": charts,
         "checks": [check_row(result) for result in judgement.checks],
-        "recoveries": recovery_rows(judgement.summary),
+        "recovery": recovery_rows(judgement.summary),
         "load": load_rows(judgement.summary),
         "events": events,
         "events_left_out": left_out,

@@ -92,6 +92,8 @@ class CaseSeries:
         if len(instants):
             # Two seconds of lead-in show how the steady state was reached; more would only squeeze the rest.
             start = max(float(instants.min()), start - 2.0)
+            # The generator still waits for its last answers when the arrivals are over: no rate can be read from that.
+            end = min(end, float(instants.max())) if not math.isnan(end) else float(instants.max())
         if math.isnan(start) or math.isnan(end) or end - start < BIN_S:
             return None
         return start, end

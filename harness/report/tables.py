@@ -58,8 +58,7 @@ def overview_row(case: JudgedCase, counts: bool) -> Row:
         "p99_during": json_estimate_text(latency.get("during", {})),
         "errors": _percent(errors),
         "effect": "–",
-        "recovery": "–",
-        "recovery_signal": "",
+        "recoveries": [],
     }
     if judgement is not None:
         row |= _effect_cells(judgement.summary)
@@ -77,11 +76,9 @@ def _effect_cells(summary: CaseSummary) -> Row:
     during = summary.view.windows.get("during")
     share = lost_share(summary.view, during) if during is not None else math.nan
     moved = [r for r in summary.recoveries if r.state != "never_left"] or summary.recoveries[:1]
-    own = moved[0] if moved else None
     return {
         "effect": "–" if math.isnan(share) else f"{plain_number(100 * share, 3)} %",
-        "recovery": recovery_text(own) if own else "–",
-        "recovery_signal": signal_name(own.name) if own else "",
+        "recoveries": [{"text": recovery_text(r), "signal": signal_name(r.name)} for r in moved],
     }
 
 

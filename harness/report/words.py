@@ -23,8 +23,7 @@ def session_sentence(verdict: Verdict, cases: list[dict[str, Any]]) -> str:
     if not cases:
         return "The session holds no case, so nothing was proven."
     same = sum(case["verdict"] == verdict.value for case in cases)
-    count = "all" if same == len(cases) else f"{same} of"
-    which = f"{count} {len(cases)} case{'s' if len(cases) != 1 else ''}"
+    which = "the one case" if len(cases) == 1 else f"{'all' if same == len(cases) else f'{same} of'} {len(cases)} cases"
     return f"{verdict.value} for {which}: {MEANING[verdict]}"
 
 

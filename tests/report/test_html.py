@@ -125,7 +125,7 @@ def test_both_attempts_of_a_retried_case_are_shown_and_the_last_counts(tmp_path:
     assert judge_session(tmp_path).json["verdict"] == "PASS"
     assert "attempt 1, run again" in said
     assert "attempt 2" in said
-    assert "PASS for all 1 case" in said
+    assert "PASS for the one case" in said
     assert page.tags.count("section") == 2
     assert 'class="replaced"' in text
 
