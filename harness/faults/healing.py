@@ -95,7 +95,7 @@ def heal_journal(path: Path, by: str, *, deadline_s: float, clock: Clock | None 
     with state.exclusively(path, deadline_s, clock) as held:
         if not held:
             if path.exists():
-                return HealReport(problems=[f"{path.name} is being healed by somebody else"])
+                return HealReport(still_open={path.name: "it is being healed by somebody else"})
             return HealReport()
         try:
             journal = read_journal(path)

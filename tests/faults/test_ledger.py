@@ -172,7 +172,7 @@ def test_two_healers_do_not_disturb_each_other(tmp_path: Path) -> None:
         journal = stale_journal(tmp_path, stub.url)
         with state.exclusively(journal, 0.0) as held:
             assert held
-            assert "somebody else" in heal_journal(journal, "heal", deadline_s=0.0).problems[0]
+            assert "somebody else" in heal_journal(journal, "heal", deadline_s=0.0).still_open[journal.name]
         assert heal_journal(journal, "heal", deadline_s=1.0).healed
         assert heal_journal(journal, "heal", deadline_s=1.0).clean, "gone meanwhile"
 
