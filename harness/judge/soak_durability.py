@@ -1,0 +1,78 @@
+"""What a soak read back of what was acknowledged: counted row by row, each row judged by itself.
+
+A row says which version was acknowledged last when it was read (``acked``), which others a correct service may show
+(``allowed``: writes that overlapped the last one), and whether every later write was recorded too (``exact``). Between
+the recording windows the soak keeps no single writes, so a *later* version is no surprise unless ``exact`` says so.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+_EXAMPLES = 5
+
+
+@dataclass
+class ReadBackTally:
+    """Counts by class. ``first_bad_s``: scaled seconds since the start of the first bad row (infinite: none)."""
+
+    checked: int = 0
+    lost: int = 0
+    stale: int = 0
+    corrupted: int = 0
+    unreachable: int = 0
+    unrecallable: int = 0
+    recalled: int = 0
+    complete: bool = False
+    first_bad_s: float = math.inf
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def bad(self) -> int:
+        """Memories that were acknowledged and are not there as they must be."""
+        return self.lost + self.stale + self.corrupted
+
+    def add(self, row: dict[str, Any], time_scale: float) -> None:
+        """Take one row in."""
+        if row.get("phase") == "complete":
+            self.complete = True
+            return
+        status = int(row["status"])
+        if row.get("by") == "embedding":
+            self._recalled(row, status)
+            return
+        if status not in (200, 404):
+            self.unreachable += 1
+            return
+        self.checked += 1
+        what, detail = classify(row, status)
+        if what:
+            setattr(self, what, getattr(self, what) + 1)
+            self.first_bad_s = min(self.first_bad_s, float(row["at_s"]) * time_scale)
+            if len(self.examples) < _EXAMPLES:
+                self.examples.append(f"{what}: space {row['space']} item {row['item']}: {detail}")
+
+    def _recalled(self, row: dict[str, Any], status: int) -> None:
+        if status != 200:
+            self.unreachable += 1
+            return
+        self.recalled += 1
+        self.unrecallable += not row.get("rank")
+
+
+def classify(row: dict[str, Any], status: int) -> tuple[str, str]:
+    """``("", "")`` where the row is as it must be; else its class and what is wrong."""
+    if status == 404:
+        return "lost", f"404; acknowledged version {row['acked']}"
+    seen, acked = row.get("seen_version"), int(row["acked"])
+    if seen is None or row.get("seen_item") != row["item"]:
+        return "corrupted", "the content is none that was written for it"
+    if int(seen) == acked or int(seen) in row.get("allowed", ()):
+        return "", ""
+    if int(seen) < acked:
+        return "stale", f"shows version {seen}, acknowledged since: {acked}"
+    if row.get("exact"):
+        return "corrupted", f"shows version {seen}, which was never sent"
+    return "", ""
