@@ -95,6 +95,18 @@ class LoadError(HarnessError):
     """The load generator died or could not be started."""
 
 
+class ExchangeFailed(HarnessError):
+    """One request of the load got no usable answer; ends nothing but that request.
+
+    ``outcome`` is a :class:`~harness.model.Outcome`, ``status`` the HTTP status if one was seen.
+    """
+
+    def __init__(self, outcome: int, detail: str, status: int = 0) -> None:
+        super().__init__(detail)
+        self.outcome = outcome
+        self.status = status
+
+
 class RecordError(HarnessError):
     """A run directory cannot be written or read."""
 

@@ -116,6 +116,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("cohort_rate", rates, ids=[f"{rate:.0%}".replace("%", "pct") for rate in rates])
 
 
+@pytest.hookimpl(trylast=True)  # after -k and -m have deselected
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Heal what an earlier, killed run left before anything starts."""
     _leave_out_restarts(config, items)
@@ -154,6 +155,7 @@ def drill(request: pytest.FixtureRequest, cohort_rate: float) -> Iterator[Drill]
     )
     node.stash[DRILL] = found
     yield found
+    _display(request.config).close()
 
 
 @pytest.fixture

@@ -194,10 +194,14 @@ class ExperimentRun:
         self._writer.event("preloaded")
         self._settle(client)
         metrics = self._writer.folder / "metrics"
+
+        def pid() -> int | None:
+            return self._target.pid
+
         self._probes = service_probes(client, self._target.capabilities.names, metrics, self._clock)
         self._probes += [
-            host_probe(metrics, self._clock),
-            process_probe(lambda: self._target.pid, metrics, self._clock),
+            host_probe(pid, metrics, self._clock),
+            process_probe(pid, metrics, self._clock),
         ]
         for probe in self._probes:
             probe.start()

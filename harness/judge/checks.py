@@ -148,7 +148,9 @@ def _read_back_estimate(summary: CaseSummary, name: str) -> Estimate:
 
 
 def is_timing(check: Check) -> bool:
-    """Whether a late generator or a starved machine makes the check meaningless."""
+    """Whether a late generator or a starved machine may be what fails the check."""
+    if check.name == "recovery_time_s":
+        return True
     found = QUANTITIES.get(check.name)
     return found is not None and found.timing
 
@@ -162,9 +164,10 @@ def answer(summary: CaseSummary, check: Check) -> CheckResult:
     if math.isnan(check.bound):
         named = f"'{check.bound_name}' has no value in this record" if check.bound_name else "none was recorded"
         return CheckResult(check, estimate, Verdict.INCONCLUSIVE, f"{check.label}: no bound: {named}")
-    if is_timing(check) and (why := summary.timing_doubt(check.window)):
-        return CheckResult(check, estimate, Verdict.INCONCLUSIVE, f"{check.label} is not to be trusted: {why}")
     verdict = compare(estimate.interval, check.op, check.bound)
+    if verdict is Verdict.FAIL and is_timing(check) and (why := summary.timing_doubt(check.window)):
+        reason = f"{_reason(check, estimate, verdict)}, which may not be the target's doing: {why}"
+        return CheckResult(check, estimate, Verdict.INCONCLUSIVE, reason)
     return CheckResult(check, estimate, verdict, _reason(check, estimate, verdict))
 
 

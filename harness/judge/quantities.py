@@ -25,7 +25,7 @@ Measure = Callable[..., Estimate]
 
 @dataclass(frozen=True)
 class Quantity:
-    """A named measure. ``timing``: it means nothing when the generator was late or the machine starved."""
+    """A named measure. ``timing``: a late generator or a starved machine can spoil it, a budget in ms included."""
 
     name: str
     measure: Measure
@@ -90,7 +90,7 @@ def latency_ms(
     return quantile(seen.latency_ms(samples), p / 100.0, blocks(samples), "ms")
 
 
-@quantity()
+@quantity(timing=True)
 def semantic_timeout_ratio(view: CaseView, window: Window) -> Estimate:
     """Share of blended recalls that fell back because the semantic pathway was late.
 
@@ -106,7 +106,7 @@ def semantic_timeout_ratio(view: CaseView, window: Window) -> Estimate:
     return share(int(min(late.rise, total.rise)), int(total.rise), "blended recalls")
 
 
-@quantity()
+@quantity(timing=True)
 def semantic_lost_ratio(view: CaseView, window: Window) -> Estimate:
     """Share of blended recalls without their semantic half, for whatever reason."""
     tried = attempted(view.within(window))
@@ -202,7 +202,7 @@ def consolidation_failures_counted_ratio(view: CaseView, window: Window) -> Esti
     return Estimate(delta.rise / missed, bounds, "ratio", missed)
 
 
-@quantity()
+@quantity(timing=True)
 def missed_success_ratio(view: CaseView, window: Window) -> Estimate:
     """Share of due consolidation successes that stayed out, by the age of the last success."""
     missed, due = witness.missed_successes(view, window)
@@ -293,13 +293,13 @@ def cohort_deviation(view: CaseView, window: Window) -> Estimate:
     return Estimate(value, Interval(value, value), "ratio", len(users))
 
 
-@quantity()
+@quantity(timing=True)
 def availability(view: CaseView, window: Window) -> Estimate:
     """Share of health probes answered with success."""
     return witness.availability(view, window)
 
 
-@quantity()
+@quantity(timing=True)
 def failed_health_probes(view: CaseView, window: Window) -> Estimate:
     """Health probes that were not answered with success."""
     readings = witness.availability(view, window)

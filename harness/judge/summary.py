@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -68,9 +69,13 @@ class CaseSummary:
         return Estimate(middle, Interval(low, high), "s", min(r.events for r in found), None, note)
 
     def timing_doubt(self, window_name: str) -> str:
-        """Why durations measured in a window are not to be trusted; empty where they are."""
-        window = self.view.windows.get(window_name)
-        return self.load_doubt(window) if window else ""
+        """Why a window's durations may be the machine's doing; empty where they are the target's.
+
+        It can only turn a FAIL into INCONCLUSIVE: a bound that is met on a starved machine is met. ``case`` stands
+        for what is measured after the heal.
+        """
+        window = self.view.windows.get("after" if window_name == "case" else window_name)
+        return (self.load_doubt(window) or self._machine_doubt(window)) if window else ""
 
     def load_doubt(self, window: Window) -> str:
         """Why the offered load of a window was not the one asked for; empty where it was held.
@@ -93,20 +98,31 @@ class CaseSummary:
         worst = float(np.quantile(lag, 0.99)) if len(lag) else 0.0
         if worst > limit:
             return f"the generator was late (schedule lag p99 {worst:.1f} ms, limit {limit:g} ms): a noisy neighbour"
-        return self._machine_doubt(window)
+        return ""
 
     def _machine_doubt(self, window: Window) -> str:
-        """Whether the machine itself stood still: the probes' own oversleeping, which no target can cause."""
-        late = [
-            float(r["late_ms"])
-            for r in self.record.stream("host")
-            if window.start <= float(r["t"]) <= window.end and "late_ms" in r
-        ]
-        limit = self.view.setting("max_host_lag_p99_ms", math.inf)
-        if len(late) < 20:
+        """Whether the machine, not the target, made things slow: a late wake-up, or the target not let to run.
+
+        The time the kernel's scheduler kept the target's main thread waiting, in ms per twentieth of a second; a slow
+        target sleeps, waits or computes, which adds nothing to it.
+        """
+        readings = [r for r in self.record.stream("host") if window.start <= float(r["t"]) <= window.end]
+        if len(readings) < 20:
             return ""
-        worst = float(np.quantile(np.array(late), 0.99))
-        return f"the machine was starved (probe lag p99 {worst:.1f} ms, limit {limit:g} ms)" if worst > limit else ""
+        late = float(np.quantile([float(r.get("late_ms", 0.0)) for r in readings], 0.99))
+        limit = self.view.setting("max_host_lag_p99_ms", math.inf)
+        if late > limit:
+            return f"the machine was busy (wake-up lag p99 {late:.1f} ms, limit {limit:g} ms): a noisy neighbour"
+        waits = [
+            (float(b["starved_s"]) - float(a["starved_s"])) * 1e3
+            for a, b in pairwise(readings)
+            if "starved_s" in a and "starved_s" in b and a.get("pid") == b.get("pid")
+        ]
+        limit = self.view.setting("max_starved_p99_ms", math.inf)
+        worst = float(np.quantile(waits, 0.99)) if len(waits) >= 20 else 0.0
+        if worst > limit:
+            return f"the target was not let to run (p99 {worst:.1f} ms of 50, limit {limit:g} ms): a noisy neighbour"
+        return ""
 
     def rates(self, window: Window) -> dict[str, float]:
         """Offered and completed operations per second of a window, and how many lacked a slot."""

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.model import Cue, Op
-from harness.scenario.workload import Constant, PeriodicBurst, Workload
+from harness.scenario.arrival import Constant, PeriodicBurst
+from harness.scenario.workload import Workload
 
 CHUNK = 4096
 _GAPS, _CHOICES = 1, 2  # which stream of draws a counter belongs to

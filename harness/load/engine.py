@@ -12,11 +12,11 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Pool
 
-from harness.errors import HarnessError, LoadError
+from harness.errors import ExchangeFailed, HarnessError, LoadError
 from harness.load.alarm import Alarm
 from harness.load.answers import Reading, read_answer
 from harness.load.arrivals import Arrivals, Planned
-from harness.load.exchange import ExchangeFailed, HttpPool, endpoint_of
+from harness.load.exchange import HttpPool, endpoint_of
 from harness.load.live import W_CONNECTS, W_IN_FLIGHT, W_NO_SLOT, W_SENT, W_TAKEN, LiveWriter
 from harness.load.payload import PRELOAD_VERSION, PayloadBank, version_of
 from harness.load.plan import KEY_VARIABLE, ProcessPlan

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from gevent import socket
 
-from harness.errors import LoadError
+from harness.errors import ExchangeFailed, LoadError
 from harness.model import Outcome
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
@@ -30,15 +30,6 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,15})[ \t]*\r\n", re.IGNOR
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
 _KEEP = re.compile(rb"\r\nconnection:[ \t]*keep-alive", re.IGNORECASE)
-
-
-class ExchangeFailed(Exception):
-    """No usable answer came; ``outcome`` says how it ended, ``status`` is the HTTP status if one was seen."""
-
-    def __init__(self, outcome: Outcome, detail: str, status: int = 0) -> None:
-        super().__init__(detail)
-        self.outcome = outcome
-        self.status = status
 
 
 @dataclass(frozen=True)

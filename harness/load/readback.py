@@ -18,9 +18,9 @@ import gevent
 import numpy as np
 from gevent.pool import Pool
 
-from harness.errors import HarnessError
+from harness.errors import ExchangeFailed, HarnessError
 from harness.load.answers import read_answer
-from harness.load.exchange import ExchangeFailed, HttpPool, endpoint_of
+from harness.load.exchange import HttpPool, endpoint_of
 from harness.load.payload import PayloadBank
 from harness.load.pipe import commands, read_plan, say
 from harness.load.plan import KEY_VARIABLE, ProcessPlan
@@ -59,7 +59,7 @@ class Readback:
             try:
                 status, body, _ = self._pool.exchange(request, min(left, self._plan.workload.request_timeout_s))
             except ExchangeFailed as failed:
-                status, outcome = failed.status, failed.outcome
+                status, outcome = failed.status, Outcome(failed.outcome)
             else:
                 reading = read_answer(op, status, body, item, space, 0)
                 outcome = Outcome(reading.outcome)

@@ -12,6 +12,7 @@ from harness.clock import Clock
 from harness.probes.poller import Poller, Reading
 
 _NAP_S = 0.01
+_NANO = 1e-9
 
 
 def process_probe(pid: Callable[[], int | None], folder: Path, clock: Clock) -> Poller:
@@ -43,8 +44,13 @@ def process_probe(pid: Callable[[], int | None], folder: Path, clock: Clock) -> 
     return Poller("process", read, folder, 0.5, clock)
 
 
-def host_probe(folder: Path, clock: Clock) -> Poller:
-    """How late this machine wakes a sleeper (ms), and how busy it is: what no target can cause on its own core."""
+def host_probe(pid: Callable[[], int | None], folder: Path, clock: Clock) -> Poller:
+    """What the machine, not the target, does to durations, twenty times a second.
+
+    ``late_ms``: how late a sleeper is woken. ``starved_s``: how long the target's main thread has been ready to run
+    and was not let (a counter of the kernel's scheduler; absent where there is no such process here). A target that
+    sleeps, waits or computes adds nothing to it; another program on its core does.
+    """
     never = threading.Event()
 
     def read() -> Reading:
@@ -52,6 +58,18 @@ def host_probe(folder: Path, clock: Clock) -> Poller:
         clock.wait(never, _NAP_S)
         late_ms = max(0.0, (clock.now() - before - _NAP_S) * 1e3)
         times = psutil.cpu_times()
-        return {"late_ms": late_ms, "idle_s": times.idle, "steal_s": getattr(times, "steal", 0.0)}
+        reading: Reading = {"late_ms": late_ms, "idle_s": times.idle, "steal_s": getattr(times, "steal", 0.0)}
+        number = pid()
+        starved = run_delay_s(number) if number is not None else None
+        return reading if starved is None else {**reading, "pid": number, "starved_s": starved}
 
     return Poller("host", read, folder, 0.05, clock)
+
+
+def run_delay_s(pid: int) -> float | None:
+    """Seconds the main thread of ``pid`` has waited for a processor so far; None where the kernel does not say."""
+    try:
+        fields = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text(encoding="ascii").split()
+        return int(fields[1]) * _NANO
+    except (OSError, ValueError, IndexError):
+        return None

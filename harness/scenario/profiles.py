@@ -29,6 +29,7 @@ class Profile:
     min_achieved_share: float
     max_schedule_lag_p99_ms: float
     max_host_lag_p99_ms: float
+    max_starved_p99_ms: float
 
     def as_json(self) -> dict[str, Any]:
         """For the manifest."""
@@ -76,6 +77,7 @@ def _profile(name: str, table: Table, durations: Table, limits: Table) -> Profil
         min_achieved_share=limits.number("min_achieved_share", low=0.5, high=1.0),
         max_schedule_lag_p99_ms=limits.number("max_schedule_lag_p99_ms", low=0.1),
         max_host_lag_p99_ms=limits.number("max_host_lag_p99_ms", low=0.1),
+        max_starved_p99_ms=limits.number("max_starved_p99_ms", low=0.1),
     )
     table.finish()
     return found

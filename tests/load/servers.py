@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from harness.scenario.workload import Clustered, Constant, Data, Operations, Workload
+from harness.scenario.arrival import Constant
+from harness.scenario.workload import Clustered, Data, Operations, Workload
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 

@@ -14,17 +14,8 @@ import pytest
 from harness.load.arrivals import CHUNK, Arrivals, Planned
 from harness.load.payload import PayloadBank
 from harness.model import Cue, Op
-from harness.scenario.workload import (
-    Arrival,
-    Clustered,
-    Constant,
-    Data,
-    Exponential,
-    Operations,
-    PeriodicBurst,
-    Poisson,
-    Workload,
-)
+from harness.scenario.arrival import Arrival, Constant, Exponential, PeriodicBurst, Poisson
+from harness.scenario.workload import Clustered, Data, Operations, Workload
 
 COUNT = 3 * CHUNK + 7
 PATTERNS: list[Arrival] = [Constant(300.0), Poisson(300.0), Exponential(45.0), PeriodicBurst(100.0, 1000.0, 1.0, 5.0)]

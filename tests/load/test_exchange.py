@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from harness.errors import LoadError
-from harness.load.exchange import Endpoint, ExchangeFailed, HttpPool, endpoint_of
+from harness.errors import ExchangeFailed, LoadError
+from harness.load.exchange import Endpoint, HttpPool, endpoint_of
 from harness.model import Outcome
 from tests.load.servers import Peer, RawServer, always, answer
 

@@ -11,7 +11,8 @@ import pytest
 
 from harness.load.payload import PayloadBank, memory_id, parse_content, parse_origin, space_name, user_id
 from harness.model import Cue
-from harness.scenario.workload import Clustered, Constant, Data, Distribution, HotSpot, Operations, Uniform, Workload
+from harness.scenario.arrival import Constant
+from harness.scenario.workload import Clustered, Data, Distribution, HotSpot, Operations, Uniform, Workload
 
 
 def _bank(distribution: Distribution, items: int = 240, seed: int = 7) -> PayloadBank:

@@ -7,18 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ConfigError
-from harness.scenario.workload import (
-    Clustered,
-    Constant,
-    Cues,
-    Exponential,
-    HotSpot,
-    PeriodicBurst,
-    Poisson,
-    Uniform,
-    load_workload,
-    workload_from_json,
-)
+from harness.scenario.arrival import Constant, Exponential, PeriodicBurst, Poisson
+from harness.scenario.workload import Clustered, Cues, HotSpot, Uniform, load_workload, workload_from_json
 
 SHAPES = Path(__file__).parents[2] / "scenarios"
 PUBLIC = (
