@@ -118,7 +118,7 @@ def _faulted(rng: np.random.Generator, t: Floats) -> _Parts:
         end = begin + rng.uniform(120.0, 600.0)
         size = rng.uniform(20.0, 100.0)
         level += np.where((t >= begin) & (t < end), size, 0.0)
-        level += np.where(t >= end, size * np.exp(-(t - end) / 30.0), 0.0)
+        level += np.where(t >= end, size * np.exp(-np.maximum(t - end, 0.0) / 30.0), 0.0)
         windows.append((float(begin), float(end + 120.0)))
     return _Parts(level, 0.9, excluded=sorted(windows))
 
