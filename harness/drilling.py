@@ -214,10 +214,15 @@ def new_session_folder(results_dir: Path, wall: str) -> Path:
 
 def session_facts(settings: Settings) -> dict[str, Any]:
     """What a manifest says of the software and the command; no secrets."""
+    options = {"profile": settings.profile, "target": settings.target, "defects": list(settings.defects)}
+    return software_facts() | {"options": options}
+
+
+def software_facts() -> dict[str, Any]:
+    """Command, commit, versions and machine; no secrets."""
     return {
         "command": command_line(),
         "commit": _commit(),
-        "options": {"profile": settings.profile, "target": settings.target, "defects": list(settings.defects)},
         "versions": _versions(),
         "machine": {"system": platform.system(), "release": platform.release(), "cpus": os.cpu_count()},
     }

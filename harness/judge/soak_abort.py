@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def _sustained(series: SoakSeries, trigger: AbortTrigger) -> list[Window]:
     tail = series.windows.closed[-need:]
     if len(tail) < need or any(window.spoiled for window in tail):
         return []
-    apart = [b.start_s - a.start_s for a, b in zip(tail, tail[1:], strict=False)]
+    apart = [b.start_s - a.start_s for a, b in itertools.pairwise(tail)]
     return tail if all(step < 1.5 * series.windows.width_s for step in apart) else []
 
 

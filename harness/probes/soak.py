@@ -85,6 +85,7 @@ class ServiceWatch:
         self._tally = _Tally()
         self._counters: Reading = {}
         self.metrics: MetricsSnapshot | None = None
+        self.answering = True
 
     def poll(self) -> None:
         """Ask once. A target that does not answer is unhealthy, and no error of ours."""
@@ -94,8 +95,10 @@ class ServiceWatch:
             healthy = self._client.health()
             tally.answered += 1
             tally.unhealthy += not healthy
+            self.answering = True
         except TargetError:
             tally.unhealthy += 1
+            self.answering = False
             return
         try:
             if self._has_metrics:

@@ -1,0 +1,103 @@
+"""``harness soak``: the 24-hour soak, and going on with one that was cut off."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from harness.commands.recorded import EXIT_OF_VERDICT
+from harness.errors import UsageError
+from harness.settings import DEFAULT_SEED, scenarios_folder
+
+_SCENARIO = "soak/phase0.toml"
+
+
+def register(commands: Any) -> None:
+    """Add the command's parser."""
+    soak = commands.add_parser("soak", help="hours of one load on one target, recorded, resumable, judged")
+    soak.add_argument("--duration", metavar="D", help="24h, 20m, 90s (default: the scenario's, 24h)")
+    soak.add_argument("--scenario", type=Path, metavar="F", help="soak scenario (default: scenarios/soak/phase0.toml)")
+    soak.add_argument("--seed", default=hex(DEFAULT_SEED), help="decimal or 0x (default: 0xDEADBEEF)")
+    soak.add_argument("--faults", default="none", metavar="none|SCHEDULE", help="a schedule of scenarios/soak/faults/")
+    soak.add_argument("--time-scale", type=float, default=1.0, metavar="K", help="divide every duration by K")
+    soak.add_argument("--rate", type=float, metavar="OPS", help="operations per second (default: the workload's)")
+    soak.add_argument("--target", default="embedded", help="embedded, or http://host:port")
+    soak.add_argument("--i-own-this-target", action="store_true", help="faults may go into --target")
+    soak.add_argument("--defect", action="append", default=[], metavar="NAME[=M]", help="of the embedded target")
+    soak.add_argument("--processes", type=int, default=1, metavar="N", help="load processes")
+    soak.add_argument("--results-dir", type=Path, default=Path("results"), metavar="D", help="where sessions are kept")
+    soak.add_argument("--resume", type=Path, metavar="DIR", help="go on with a soak that was cut off")
+    soak.add_argument("--junit", type=Path, metavar="F", help="write JUnit XML, a test case a criterion")
+    soak.add_argument("--json", action="store_true", help="print verdict.json")
+    soak.set_defaults(run=_soak)
+
+
+def _soak(arguments: argparse.Namespace) -> int:
+    from harness.clock import SystemClock
+    from harness.drilling import new_session_folder, software_facts
+    from harness.report.soak_junit import write_junit
+    from harness.report.soak_terminal import SoakDisplay
+    from harness.soak.plan import make_plan, plan_from_json
+    from harness.soak.running import resume_soak, start_soak
+    from harness.timeline.soak_record import read_manifest, soak_folder
+
+    signal.signal(signal.SIGTERM, _as_interrupt)  # a job runner's stop: recorded, healed, resumable
+    stream = sys.stderr if arguments.json else sys.stdout
+    if arguments.resume is not None:
+        plan = plan_from_json(read_manifest(soak_folder(arguments.resume))["plan"])
+    else:
+        plan = make_plan(
+            arguments.scenario or scenarios_folder() / _SCENARIO,
+            duration=arguments.duration,
+            time_scale=arguments.time_scale,
+            seed=_seed(arguments.seed),
+            rate_ops_per_s=arguments.rate,
+            faults=arguments.faults,
+            target=arguments.target,
+            claimed=arguments.i_own_this_target,
+            defects=tuple(arguments.defect),
+            processes=arguments.processes,
+        )
+    display = SoakDisplay(stream, plan.real_duration_s)
+    try:
+        if arguments.resume is not None:
+            outcome = resume_soak(arguments.resume, show=display.show)
+        else:
+            session = new_session_folder(arguments.results_dir.absolute(), SystemClock().wall())
+            stream.write(f"soak: {session}\n")
+            outcome = start_soak(plan, session, software_facts(), show=display.show)
+    finally:
+        display.close()
+    if arguments.junit is not None:
+        write_junit(outcome.json, arguments.junit)
+    _print(outcome.json, arguments.json, outcome.report)
+    return EXIT_OF_VERDICT[outcome.verdict]
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _seed(text: str) -> int:
+    try:
+        seed = int(text, 0)
+    except ValueError:
+        raise UsageError(f"--seed {text!r} is not a number", hint="decimal, or hexadecimal with 0x") from None
+    if not 0 <= seed < 2**64:
+        raise UsageError(f"--seed {text!r} is not a number from 0 to 2^64-1")
+    return seed
+
+
+def _print(verdict: dict[str, Any], as_json: bool, report: Path) -> None:
+    if as_json:
+        print(json.dumps(verdict, indent=2, sort_keys=True))
+        return
+    from harness.report.soak_terminal import verdict_text
+
+    print(verdict_text(verdict))
+    print(f"report: {report}")
