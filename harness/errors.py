@@ -81,6 +81,10 @@ class CapabilityMissing(HarnessError):
     """The target or the kernel cannot do what a drill needs. A skip, unless capabilities are strict."""
 
 
+class HostCapabilityMissing(CapabilityMissing):
+    """This machine (kernel, privileges, programs) cannot do what a drill needs, whatever the target can."""
+
+
 class FaultError(HarnessError):
     """A fault could not be injected or healed."""
 

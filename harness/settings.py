@@ -67,11 +67,17 @@ class Settings:
         return self.target == "embedded"
 
 
-def scenarios_folder() -> Path:
-    """The ``scenarios`` directory: the one beside the package in a checkout, else below the working directory.
+def scenarios_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """The directory of profiles and limits.
 
-    Raises :class:`UsageError` where there is none.
+    ``$ENGRAM_SCENARIOS_DIR`` where set, else the one beside the package in a checkout, else below the working
+    directory. Raises :class:`UsageError` where there is none.
     """
+    named = (os.environ if environment is None else environment).get("ENGRAM_SCENARIOS_DIR")
+    if named:
+        if (Path(named) / "profiles.toml").is_file():
+            return Path(named)
+        raise UsageError("there is no profiles.toml", where=named, hint="ENGRAM_SCENARIOS_DIR names its directory")
     beside = Path(str(resources.files("harness"))).parent / "scenarios"
     for folder in (beside, Path.cwd() / "scenarios"):
         if (folder / "profiles.toml").is_file():
@@ -86,7 +92,7 @@ def settings_from(given: Mapping[str, object], environment: Mapping[str, str] | 
     """
     variables = os.environ if environment is None else environment
     values = {option.dest: _value(option, given.get(option.dest), variables) for option in OPTIONS}
-    folder = scenarios_folder()
+    folder = scenarios_folder(variables)
     scenario = values["engram_scenario"]
     settings = Settings(
         target=_target(str(values["engram_target"])),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,7 @@ def _drill(arguments: argparse.Namespace) -> int:
     """Run ``pytest drills/`` in this process; pytest's exit codes become ours."""
     import pytest
 
-    from harness.settings import scenarios_folder
-
-    drills = scenarios_folder().parent / "drills"
+    drills = Path(str(resources.files("harness"))).parent / "drills"
     if not drills.is_dir():
         raise UsageError("there is no drills/ directory", where=str(drills), hint="run from a checkout of the project")
     paths = [word for word in arguments.rest if not word.startswith("-") and Path(word.split("::")[0]).exists()]

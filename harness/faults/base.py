@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from harness.engram import EngramClient
 from harness.engram.client import CHAOS
 from harness.engram.transport import API_KEY_VARIABLE
-from harness.errors import UsageError
+from harness.errors import TargetError, UsageError
 from harness.faults.recipe import HttpRecipe, ListingCheck, Recipe
 from harness.faults.witness import WitnessCue
-from harness.targets.base import Target
+from harness.targets.base import ProcessIdentity, Target
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Fault(ABC):
     slot: ClassVar[str]  # the name of the service's listing; two faults of one slot exclude each other
     takes_target_down: ClassVar[bool] = False  # its absence is then the effect, and no reason to abort
     longest_hold_s: ClassVar[float] = math.inf  # beyond this nothing more would be learnt
+    wants: ClassVar[frozenset[str]] = frozenset()  # how the target has to be started: "proxy", "disk_shim"
 
     @abstractmethod
     def describe(self) -> str:
@@ -83,9 +85,48 @@ class Fault(ABC):
     def observer(self, client: EngramClient, cue: WitnessCue) -> Observer:
         """Who proves effect and healing."""
 
+    def observer_of(self, target: Target, client: EngramClient, cue: WitnessCue) -> Observer:
+        """The observer, where it needs more of the target than its API."""
+        return self.observer(client, cue)
+
+    def act(self, target: Target, client: EngramClient) -> Callable[[], None]:
+        """Begin what has to be kept up while the fault is in force; answers what ends it, called before the heal."""
+        return _nothing_to_end
+
     def to_json(self) -> dict[str, Any]:
         """``kind`` and dose."""
         return {"kind": self.kind, **vars(self)}
+
+
+def _nothing_to_end() -> None:
+    """Most faults stay by themselves."""
+
+
+class TargetFault(Fault):
+    """A fault that needs the target's process, files or frontend: a client alone can neither inject nor observe it."""
+
+    def inject(self, client: EngramClient, ttl_s: float | None) -> None:
+        """A client cannot do it. Raises :class:`TargetError`."""
+        raise TargetError(f"{self.kind} needs more of the target than its API", where=client.base_url)
+
+    def observer(self, client: EngramClient, cue: WitnessCue) -> Observer:
+        """A client cannot see it. Raises :class:`TargetError`."""
+        raise TargetError(f"{self.kind} needs more of the target than its API", where=client.base_url)
+
+    @abstractmethod
+    def inject_into(self, target: Target, client: EngramClient, ttl_s: float | None) -> None:
+        """Put it into ``target``. Raises :class:`TargetError`."""
+
+    @abstractmethod
+    def observer_of(self, target: Target, client: EngramClient, cue: WitnessCue) -> Observer:
+        """Who proves effect and healing."""
+
+
+def process_of(target: Target) -> ProcessIdentity:
+    """The target's process. Raises :class:`TargetError` where it has none of ours."""
+    if target.process is None:
+        raise TargetError("the target has no process of ours", where=target.base_url)
+    return target.process
 
 
 def chaos_recipe(target: Target, path: str, body: str, slot: str) -> HttpRecipe:

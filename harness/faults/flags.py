@@ -11,6 +11,9 @@ from harness.targets.base import Target
 
 
 def flags_recipe(target: Target, before: dict[str, Any]) -> HttpRecipe:
-    """Put ``before`` (flag -> value) back. Flags outlive the process, so its death does not heal them."""
+    """Put ``before`` (flag -> value) back.
+
+    Flags outlive a process, but where the process is ours its data go with it, and there is nothing to put back.
+    """
     body = json.dumps(before, sort_keys=True)
-    return HttpRecipe("POST", f"{target.base_url}/api/v1/admin/features", body, API_KEY_VARIABLE)
+    return HttpRecipe("POST", f"{target.base_url}/api/v1/admin/features", body, API_KEY_VARIABLE, target.process)

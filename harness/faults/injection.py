@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 from harness.clock import Clock, SystemClock
 from harness.engram import EngramClient
 from harness.errors import EnvironmentUnusable, FaultError, HarnessError, HealFailed, RecordError, TargetError
+from harness.faults import capability
 from harness.faults.base import Fault, Observation, Observer
 from harness.faults.ledger import Ledger
 from harness.faults.recipe import Recipe, apply, stage
@@ -76,6 +77,7 @@ class Injection:
         self._recipes: tuple[Recipe, ...] = ()
         self._entry: int | None = None
         self._healed = False
+        self._end_acting: Callable[[], None] = lambda: None
         self.effective: Observation | None = None
         self.healed: Observation | None = None
 
@@ -104,7 +106,7 @@ class Injection:
         already (healing ours would end somebody else's), :class:`TargetError` where the target does not answer.
         """
         self._target.require_owned()
-        self._target.capabilities.require(self.fault.requires, where=self._target.base_url)
+        capability.require(self.fault.requires, self._target)
         self._client = client = self._target.client()
         if self.fault.slot and "chaos.listing" in self._target.capabilities:
             active = client.chaos_listing().find(self.fault.slot)
@@ -115,7 +117,7 @@ class Injection:
                     hint="heal it first: our heal would end it, and it would spoil the baseline",
                 )
         self._recipes = self.fault.recipes(self._target)
-        self._observer = self.fault.observer(client, self._cue)
+        self._observer = self.fault.observer_of(self._target, client, self._cue)
         seen = self._observer.baseline()
         if self._effect_deadline_s is None:
             self._effect_deadline_s = self._observer.patience_s
@@ -139,6 +141,7 @@ class Injection:
         self._record("inject_sent", at=sent, fault=self.fault.to_json(), ttl_s=ttl_s)
         try:
             self.fault.inject_into(self._target, client, ttl_s)
+            self._end_acting = self.fault.act(self._target, client)
         except TargetError as error:
             raise FaultError(f"{self.fault.describe()} could not be injected: {error}") from error
         acked = self._clock.now()
@@ -222,6 +225,7 @@ class Injection:
 
     def _apply_until_taken(self) -> str:
         deadline = self._clock.now() + self._heal_deadline_s
+        self._end_acting()
         while True:
             try:
                 done = [apply(recipe) for recipe in sorted(self._recipes, key=stage)]

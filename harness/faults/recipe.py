@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness.errors import HealFailed, RecordError
+from harness.faults.recipe_local import LocalRecipe, local_from_json
 from harness.targets.base import ProcessIdentity
 
 _MAX_ANSWER = 4 * 1024 * 1024
@@ -85,13 +86,13 @@ class RemoveTreeRecipe:
     token: str
 
 
-Recipe = HttpRecipe | SignalRecipe | EndProcessRecipe | CommandRecipe | RemoveTreeRecipe
+Recipe = HttpRecipe | SignalRecipe | EndProcessRecipe | CommandRecipe | RemoveTreeRecipe | LocalRecipe
 
 
 def stage(recipe: Recipe) -> int:
     """The order of healing: what wakes a stopped process first, then the rest, then what ends one, then its data."""
     order: dict[type[Any], int] = {SignalRecipe: 0, HttpRecipe: 1, CommandRecipe: 1, EndProcessRecipe: 2}
-    return order.get(type(recipe), 3)
+    return 1 if isinstance(recipe, LocalRecipe) else order.get(type(recipe), 3)
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:
@@ -120,10 +121,15 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
             }
         case RemoveTreeRecipe():
             return {"type": "remove", "path": recipe.path, "token": recipe.token}
+        case LocalRecipe():
+            return recipe.as_json()
 
 
 def from_json(value: Mapping[str, Any]) -> Recipe:
     """The inverse of :func:`to_json`. Raises :class:`RecordError` for a recipe this version does not know."""
+    local = local_from_json(value)
+    if local is not None:
+        return local
     try:
         match value["type"]:
             case "http":
@@ -168,6 +174,8 @@ def apply(recipe: Recipe, timeout_s: float = 2.0) -> str:
             return _run(recipe)
         case RemoveTreeRecipe():
             return _remove(recipe)
+        case LocalRecipe():
+            return recipe.apply()
 
 
 def still_there(recipe: Recipe, timeout_s: float = 2.0) -> bool | None:
@@ -181,6 +189,8 @@ def still_there(recipe: Recipe, timeout_s: float = 2.0) -> bool | None:
             return recipe.process.alive()
         case RemoveTreeRecipe():
             return Path(recipe.path).exists()
+        case LocalRecipe():
+            return recipe.there()
         case _:
             return None
 

@@ -7,9 +7,10 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 
 from harness.clock import Clock, SystemClock
 from harness.errors import EnvironmentUnusable, TargetBusy
-from harness.targets.base import ProcessIdentity, boot_id, this_process
+from harness.targets.base import SCRATCH_PREFIX, ProcessIdentity, boot_id, this_process
 
 STATE_VARIABLE = "ENGRAM_STATE_DIR"
 UNFINISHED = ".new"  # a journal under construction
@@ -179,8 +180,11 @@ class TargetLock:
 
 
 def sweep(state: Path) -> int:
-    """Remove the lock files nobody holds and journals whose maker died making them; answers how many."""
-    swept = 0
+    """Remove lock files nobody holds, and journals and empty scratch directories whose maker died making them.
+
+    Answers how many.
+    """
+    swept = _sweep_scratch()
     for path in sorted(journals_dir(state).glob(f"*{UNFINISHED}")):
         pid, start_time = (*path.name.split("-"), "", "")[:2]
         if not (pid + start_time).isdigit() or not ProcessIdentity(int(pid), int(start_time), boot_id()).alive():
@@ -190,5 +194,17 @@ def sweep(state: Path) -> int:
         with exclusively(path, 0.0) as held:
             if held:
                 path.unlink(missing_ok=True)
+                swept += 1
+    return swept
+
+
+def _sweep_scratch() -> int:
+    """A harness killed between making a directory and writing it down leaves it, empty, and nobody knows of it."""
+    swept = 0
+    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}*-*-*"):
+        pid, start_time = (*path.name.removeprefix(SCRATCH_PREFIX).split("-"), "", "")[:2]
+        if (pid + start_time).isdigit() and not ProcessIdentity(int(pid), int(start_time), boot_id()).alive():
+            with suppress(OSError):  # not empty: then a ledger knows of it
+                path.rmdir()
                 swept += 1
     return swept

@@ -111,10 +111,10 @@ def baseline_conditions(summary: CaseSummary) -> list[Condition]:
 def _exercised(summary: CaseSummary) -> Condition:
     pieces = summary.evidence
     detail = "; ".join(piece.detail for piece in pieces)
-    if summary.record.first("effect_not_observed") is not None:
-        why = summary.record.first("effect_not_observed") or {}
-        detail = f"{why.get('detail', 'no effect within the deadline')}; {detail}"
-        return Condition("fault", Verdict.NOT_EXERCISED, detail)
+    unseen = summary.record.first("effect_not_observed")
+    if unseen is not None:
+        why = f"no effect was seen within {float(unseen.get('waited_s', 0.0)):.1f} s: {unseen.get('evidence', '')}"
+        return Condition("fault", Verdict.NOT_EXERCISED, why)
     if any(piece.seen for piece in pieces):
         return Condition("fault", Verdict.PASS, detail)
     return Condition("fault", Verdict.NOT_EXERCISED, detail or "no evidence that the fault took effect")
@@ -126,7 +126,7 @@ def _healed(summary: CaseSummary) -> Condition:
         return Condition("heal", Verdict.PASS, "nothing to heal")
     failed = record.last("heal_failed")
     if failed is not None:
-        return Condition("heal", Verdict.ABORTED, f"the fault could not be healed: {failed.get('detail', '')}")
+        return Condition("heal", Verdict.ABORTED, f"the fault could not be healed: {failed.get('why', '')}")
     missing = record.last("heal_not_observed")
     if missing is not None:
         return Condition(

@@ -5,10 +5,11 @@ left out for as long as it shows, at most :data:`SETTLE_BY_H` hours. Rises at on
 towards the growth that could be a leak, and not towards the growth that must be one. Rates are per *scaled* hour: per
 hour of the times given, multiplied by ``time_scale``.
 
-Verdicts: FAIL where the trend is certainly above what is tolerated (99.9 %, as it is looked at every hour), PASS where
+Verdicts: FAIL where the trend is certainly above what is tolerated (99.5 %, as it is looked at every hour), PASS where
 it is below the margin with 95 %, else INCONCLUSIVE. The two bounds are the ends of the interval that is reported.
-Before :data:`SETTLE_BY_H` hours, the time the runbook gives memory to settle, a trend fails only once it has grown by
-more than one arena of the allocator: a rising tooth of a slow garbage collector looks like a leak until it drops.
+Before :data:`SETTLE_BY_H` hours, the time the runbook gives memory to settle, a trend fails only where two hours of it
+show no sign of flattening out (warm-up does) and it has grown by more than one arena of the allocator (the rising
+tooth of a slow garbage collector looks like a leak until it drops).
 """
 
 from __future__ import annotations
@@ -30,13 +31,15 @@ Spans = Sequence[tuple[float, float]]
 UNIT = "MB/h"
 SETTLE_BY_H = 6.0
 FIRST_LOOK_H = 1.0
-FAIL_ALPHA = 0.001
+FAIL_ALPHA = 0.005
 PASS_ALPHA = 0.05
 ARENA_MB = 64.0
+_EARLY_SPAN_H = 2.0
+_STEADY = 0.7  # of the whole trend, in its later half
 _WINDOWS = 72
 _LEAST_WINDOW_H = 150.0 / 3600.0
 _SAMPLES_A_WINDOW = 5
-_FEWEST_WINDOWS = 10  # a slow sawtooth gets windows as long as its teeth, but no fewer of them than this
+_FEWEST_WINDOWS = 8  # a slow sawtooth gets windows as long as its teeth, but no fewer of them than this
 _SETTLE_GRID_H = (0.0, 1 / 6, 1 / 3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, SETTLE_BY_H)
 _WARM_ALPHA = 0.01  # how clearly early values must lie below the later trend to be warm-up
 _STEP_SIGMAS = 6.0
@@ -46,7 +49,7 @@ _MOST_STEPS = 6
 
 @dataclass(frozen=True)
 class LeakEstimate:
-    """``slope`` in MB per (scaled) hour: its interval's low end is a 99.9 % bound, its high end a 95 % bound.
+    """``slope`` in MB per (scaled) hour: its interval's low end is a 99.5 % bound, its high end a 95 % bound.
 
     ``settled_at_s``: seconds after the first sample (and after each restart) at which the fit begins, NaN where nothing
     could be fitted. ``decided_at_s``: seconds after the first sample from which on the verdict has stayed what it is,
@@ -178,11 +181,11 @@ def _look(trace: _Trace, limits: _Limits) -> LeakEstimate:
     fitted = None if points is None else fit_trend(points.t, points.y, points.part)
     if points is None or fitted is None:
         return _unknown("no stretch between restarts is long enough for a trend")
-    low, at_once = _certain(fitted, points)
+    later = _later(points)
+    low, at_once = _certain(fitted, points, later)
     slope = Estimate(fitted.slope, Interval(low, fitted.high(PASS_ALPHA)), UNIT, len(trace.t), None, at_once)
-    grown = fitted.slope * float(np.ptp(points.t))
-    if low > limits.tolerated and (span >= SETTLE_BY_H or grown > ARENA_MB):
-        note = f"grows by more than {limits.tolerated:g} {UNIT} with 99.9 % certainty"
+    if low > limits.tolerated and (span >= SETTLE_BY_H or _clear(fitted, later, float(np.ptp(points.t)))):
+        note = f"grows by more than {limits.tolerated:g} {UNIT} with 99.5 % certainty"
         return LeakEstimate(slope, Verdict.FAIL, settled, note)
     if slope.interval.high < limits.margin:
         note = f"grows by less than {limits.margin:g} {UNIT} with 95 % certainty"
@@ -247,7 +250,19 @@ def _minima(trace: _Trace, skip_h: float, width_h: float) -> _Minima | None:
     return _Minima(t[lowest], y[lowest], part[lowest], age[lowest]) if len(lowest) >= 8 else None
 
 
-def _certain(fitted: Trend, points: _Minima) -> tuple[float, str]:
+def _later(points: _Minima) -> Trend | None:
+    """The trend of the later half alone."""
+    late = points.t >= (points.t[0] + points.t[-1]) / 2
+    return fit_trend(points.t[late], points.y[late], points.part[late])
+
+
+def _clear(fitted: Trend, later: Trend | None, span_h: float) -> bool:
+    """Whether a trend that is young is a leak already: long and large enough, and not flattening out."""
+    steady = later is not None and later.low(PASS_ALPHA) > _STEADY * fitted.slope
+    return span_h >= _EARLY_SPAN_H * 0.97 and fitted.slope * span_h > ARENA_MB and steady
+
+
+def _certain(fitted: Trend, points: _Minima, later: Trend | None) -> tuple[float, str]:
     """What the trend exceeds for certain, and a word on rises at once.
 
     It must show without the rises at once, where they are few, and in the later half alone (95 % suffices there, since
@@ -260,8 +275,6 @@ def _certain(fitted: Trend, points: _Minima) -> tuple[float, str]:
         smooth = fit_trend(points.t, points.y, points.part * (len(rises) + 1) + apart)
         low = min(low, smooth.low(FAIL_ALPHA) if smooth is not None else 0.0)
         note = f"memory rose at once {len(rises)} times after it had settled"
-    late = points.t >= (points.t[0] + points.t[-1]) / 2
-    later = fit_trend(points.t[late], points.y[late], points.part[late])
     if later is not None:
         low = min(low, later.low(PASS_ALPHA))
     return min(low, fitted.slope), note

@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 COSINES = 12
 FEWEST = 8
-_MANY = 48
+_FEW, _MANY = 20, 48
 # Theil-Sen spreads a little more than least squares does on normal residuals.
 _EFFICIENCY = 1.04
 _LEAST_NORM = 0.3
@@ -106,13 +106,15 @@ def _levels(group: Ints) -> Floats:
 def _long_run_variance(rest: Floats, group: Ints, design: Floats) -> tuple[float, int]:
     slow, freedom = _slow_variance(rest, design)
     modelled = _autoregressive_variance(rest, group, design.shape[1])
+    if len(rest) < _FEW:
+        freedom = max(freedom, len(rest) - design.shape[1])
     return max(slow, modelled) if len(rest) < _MANY else (slow + modelled) / 2, freedom
 
 
 def _slow_variance(rest: Floats, design: Floats) -> tuple[float, int]:
     """Long-run variance from the slowest cosines the design leaves free, and how many they were."""
     n = len(rest)
-    wanted = max(3, min(COSINES, (n - design.shape[1]) // 3))
+    wanted = max(3, min(COSINES, (n - design.shape[1]) // 2))
     basis = np.linalg.qr(design)[0]
     found: list[Floats] = []
     place = (np.arange(n) + 0.5) / n

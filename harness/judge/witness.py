@@ -173,12 +173,23 @@ def rss_growth(view: CaseView, window: Window) -> Estimate:
 
 
 def open_files_growth(view: CaseView, window: Window) -> Estimate:
-    """How many more file descriptors the target holds at the end of the window than at its start."""
-    rows = [int(r["fds"]) for r in _inside(view.record.stream("process"), window) if "fds" in r]
+    """How many more descriptors the target holds at the end of the window than at its start.
+
+    Sockets count only beyond what the load may hold open: a stall makes every slot connect, which is no leak.
+    """
+    rows = [r for r in _inside(view.record.stream("process"), window) if "fds" in r]
     if len(rows) < 4:
         return no_estimate("descriptors", "the target's descriptors were not read in this window")
+    sockets = np.array([int(r.get("sockets", 0)) for r in rows])
+    files = np.array([int(r["fds"]) for r in rows]) - sockets + np.maximum(0, sockets - _slots(view))
     half = max(2, len(rows) // 5)
-    return exactly(int(np.median(rows[-half:]) - np.median(rows[:half])), len(rows), "descriptors", "readings")
+    return exactly(int(np.median(files[-half:]) - np.median(files[:half])), len(rows), "descriptors", "readings")
+
+
+def _slots(view: CaseView) -> int:
+    """Connections the load may hold open at most."""
+    slots = view.record.load.get("slots")
+    return int(slots) if isinstance(slots, int) else 0
 
 
 # What the runbook's gates and alerts read (ENGRAM, metric names); all must be there and be numbers at all times.

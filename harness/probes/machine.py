@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,7 +18,7 @@ _NANO = 1e-9
 
 
 def process_probe(pid: Callable[[], int | None], folder: Path, clock: Clock) -> Poller:
-    """RSS, CPU seconds, descriptors and threads of the target's process, twice a second.
+    """RSS, CPU seconds, descriptors (sockets apart) and threads of the target's process, twice a second.
 
     ``pid`` is asked each time, as a restarted target has another one.
     """
@@ -34,7 +36,7 @@ def process_probe(pid: Callable[[], int | None], folder: Path, clock: Clock) -> 
                     "pid": number,
                     "rss_bytes": process.memory_info().rss,
                     "cpu_s": times.user + times.system,
-                    "fds": process.num_fds(),
+                    **_descriptors(number),
                     "threads": process.num_threads(),
                 }
         except psutil.Error as error:
@@ -42,6 +44,20 @@ def process_probe(pid: Callable[[], int | None], folder: Path, clock: Clock) -> 
             return {"ok": False, "error": type(error).__name__}
 
     return Poller("process", read, folder, 0.5, clock)
+
+
+def _descriptors(pid: int) -> dict[str, int]:
+    """Open descriptors, and how many of them are sockets: those follow the load, the others should not move."""
+    sockets = total = 0
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                total += 1
+                with suppress(OSError):  # closed meanwhile
+                    sockets += os.readlink(entry.path).startswith("socket:")
+    except OSError:
+        return {}
+    return {"fds": total, "sockets": sockets}
 
 
 def host_probe(pid: Callable[[], int | None], folder: Path, clock: Clock) -> Poller:

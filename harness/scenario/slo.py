@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,8 @@ def load_objectives(path: Path) -> Objectives:
     limits: dict[str, Limit] = {}
     for name in document:
         table = document.table(name)
-        value = table.number("value", low=0.0)
+        # ``inf`` switches a limit off; the report then shows it so.
+        value = math.inf if table.raw("value") == math.inf else table.number("value", low=0.0)
         where = table.where("value").split(":")
         place = f"{path.name}:{where[1]}" if len(where) > 1 and where[1].isdigit() else path.name
         limits[name] = Limit(name, value, f"{table.text('source')} [{place}]", table.boolean("scaled", False))

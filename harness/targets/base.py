@@ -95,9 +95,25 @@ def _stat(pid: int) -> tuple[str, int] | None:
     return (fields[0].decode("ascii"), int(fields[19])) if len(fields) > 19 else None
 
 
+SCRATCH_PREFIX = "engram-harness-data-"
+
+
+def scratch_prefix(maker: ProcessIdentity) -> str:
+    """How a scratch directory's name begins: it tells who made it, for the instant before that stands in a ledger."""
+    return f"{SCRATCH_PREFIX}{maker.pid}-{maker.start_time}-"
+
+
 # Called with a process just started, what it is, and the scratch directory to remove after it. It must have made
 # durable that the process has to end before it returns; what it answers is called once the process is gone.
 Register = Callable[[ProcessIdentity, str, Path | None], Callable[[], None]]
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """The proxy of ours in front of a target: where it takes orders, and its process."""
+
+    control_url: str
+    process: ProcessIdentity
 
 
 class Target(ABC):
@@ -115,6 +131,16 @@ class Target(ABC):
     @abstractmethod
     def capabilities(self) -> Capabilities:
         """What it can do; probed once per start."""
+
+    @property
+    def claimed_url(self) -> str:
+        """What a lock on this target names: the service itself, also where it is reached through a proxy of ours."""
+        return self.base_url
+
+    @property
+    def frontend(self) -> Frontend | None:
+        """The fault proxy it is reached through, where there is one."""
+        return None
 
     @property
     def process(self) -> ProcessIdentity | None:
@@ -137,6 +163,18 @@ class Target(ABC):
     def restart(self, *, kill: bool = False) -> None:
         """Stop (with SIGKILL where ``kill``) and start again on the same data. Not every target can."""
         raise TargetNotOwned(f"the {self.name} target cannot be restarted from here", where=self.base_url)
+
+    def restart_with(self, *, config_text: str | None = None, env: Mapping[str, str] | None = None) -> None:
+        """Restart on the same data with another configuration or environment; the next :meth:`restart` undoes that.
+
+        Raises :class:`TargetError` with what it said where it refuses to start: it is down then.
+        """
+        raise TargetNotOwned(f"the {self.name} target cannot be restarted from here", where=self.base_url)
+
+    @property
+    def data_dir(self) -> Path:
+        """Where its data lie, where they can be reached. Raises :class:`TargetNotOwned` where they cannot."""
+        raise TargetNotOwned(f"the data of the {self.name} target cannot be reached", where=self.base_url)
 
     @abstractmethod
     def client(self, timeout_s: float = 5.0) -> EngramClient:

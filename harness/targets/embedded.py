@@ -16,7 +16,7 @@ from typing import Any
 from harness.clock import Clock, SystemClock
 from harness.engram import Capabilities, EngramClient, probe_capabilities
 from harness.errors import EnvironmentUnusable, TargetAnswerInvalid, TargetError, TargetRefused, TargetUnreachable
-from harness.targets.base import ProcessIdentity, Register, Target, identify
+from harness.targets.base import ProcessIdentity, Register, Target, identify, scratch_prefix, this_process
 
 # The child waits for one byte before it becomes the server, so that its pid can be made durable first; where we die
 # before that, it reads the end of the pipe and is gone. exec keeps pid and start time.
@@ -69,7 +69,8 @@ class EmbeddedTarget(Target):
         self._clock = clock or SystemClock()
         self._child: subprocess.Popen[bytes] | None = None
         self._process: ProcessIdentity | None = None
-        self._released: Callable[[], None] = lambda: None
+        self._released: list[Callable[[], None]] = []
+        self._restarting = False
         self._url: str | None = None
         self._capabilities: Capabilities | None = None
         self._version = "unknown"
@@ -85,7 +86,7 @@ class EmbeddedTarget(Target):
     def capabilities(self) -> Capabilities:
         if self._capabilities is None:
             with self.client() as client:
-                self._capabilities = probe_capabilities(client).plus("restart")
+                self._capabilities = probe_capabilities(client).plus("restart").plus("process").plus("data_dir")
         return self._capabilities
 
     @property
@@ -119,23 +120,39 @@ class EmbeddedTarget(Target):
             self._wait_until_ready()
         except BaseException:  # Ctrl-C included: whatever was started ends here
             self._end(kill=True)
-            self._remove_scratch()
+            if not self._restarting:  # what refuses to start on its data may still start on them when healed
+                self._remove_scratch()
+                self._release()
             raise
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL after the grace period; temporary data are removed. Idempotent."""
         self._end(kill=False)
         self._remove_scratch()
+        self._release()
 
     def restart(self, *, kill: bool = False) -> None:
-        """End it and start it again on the same data and port."""
-        port = self._port
-        self._port = int(self.base_url.rsplit(":", 1)[1])
-        self._end(kill=kill)
+        """End it and start it again on the same data and port; where it does not start, it is down and keeps both."""
+        port, self._restarting = self._port, True
+        self._port = self._port_now()
         try:
+            self._end(kill=kill)
             self.start()
         finally:
-            self._port = port
+            self._port, self._restarting = port, False
+
+    def restart_with(self, *, config_text: str | None = None, env: Mapping[str, str] | None = None) -> None:
+        usual = self._config_text, self._env
+        if config_text is not None:
+            self._config_text = config_text
+        self._env = {**self._env, **(env or {})}
+        try:
+            self.restart()
+        finally:
+            self._config_text, self._env = usual
+
+    def _port_now(self) -> int:
+        return int(self.base_url.rsplit(":", 1)[1])
 
     def client(self, timeout_s: float = 5.0) -> EngramClient:
         return EngramClient(self.base_url, timeout_s=timeout_s)
@@ -183,7 +200,7 @@ class EmbeddedTarget(Target):
             if self._given_data_dir is not None:
                 self._given_data_dir.mkdir(parents=True, exist_ok=True)
             elif self._scratch is None:
-                self._scratch = Path(tempfile.mkdtemp(prefix="engram-harness-data-"))
+                self._scratch = Path(tempfile.mkdtemp(prefix=scratch_prefix(this_process())))
             command = self._command(port_file)
             log = self.log_path.open("ab")
         except OSError as error:
@@ -222,7 +239,10 @@ class EmbeddedTarget(Target):
         self._child = child
         self._process = identify(child.pid)
         if self._process is not None:
-            self._released = self._register(self._process, "embedded Engram", self._scratch)
+            # Only now is the one before let go of: its entry is what removes our data should we die in between.
+            entry = self._register(self._process, "embedded Engram", self._scratch)
+            self._release()
+            self._released = [entry]
         assert child.stdin is not None
         try:
             child.stdin.write(b"\n")
@@ -287,9 +307,13 @@ class EmbeddedTarget(Target):
         child.wait()
         self._child = None
         self._process = None
-        self._url = None
-        self._released()
-        self._released = lambda: None
+        if not self._restarting:
+            self._url = None
+
+    def _release(self) -> None:
+        done, self._released = self._released, []
+        for release in done:
+            release()
 
     def _remove_scratch(self) -> None:
         if self._scratch is not None:
