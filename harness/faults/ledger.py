@@ -22,7 +22,7 @@ from harness.faults import state
 from harness.faults.guarding import Guarding, guarding
 from harness.faults.healing import HealReport, heal_all
 from harness.faults.journal import FAULT, PROCESS, VERSION, Entry, read_journal
-from harness.faults.recipe import EndProcessRecipe, Recipe, mark_scratch, to_json
+from harness.faults.recipe import EndProcessRecipe, Recipe, RemoveTreeRecipe, mark_scratch, to_json
 from harness.targets.base import ProcessIdentity, this_process
 from harness.timeline.jsonl import JsonLines, dump_line
 
@@ -117,11 +117,14 @@ class Ledger:
         Fits :data:`harness.targets.base.Register`.
         """
         recipes: list[Recipe] = [EndProcessRecipe(process)]
+        token = secrets.token_hex(16)
         if scratch is not None:
-            recipes.append(mark_scratch(scratch, secrets.token_hex(16)))
+            recipes.append(RemoveTreeRecipe(str(scratch), token))
         with self._lock:
             entry = Entry(self._next_id(), what, PROCESS, f"process {process.pid}", "", tuple(recipes))
             self._open(entry, {"process": process.as_json()})
+        if scratch is not None:
+            mark_scratch(scratch, token)  # after the entry: were we killed before it, nobody would know of the mark
         return lambda: self.healed(entry.id, "the process ended")
 
     def injected(self, entry_id: int) -> None:
