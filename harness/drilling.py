@@ -192,15 +192,25 @@ def case_name(test: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", test.removeprefix("test_")).strip("-")
 
 
-def new_session_folder(results_dir: Path, wall: str) -> Path:
-    """Make a fresh session directory. Raises :class:`RecordError` where it cannot be written."""
+def session_name(wall: str) -> str:
+    """A session's name from its start: ``20251120-093000``."""
     stamp = re.sub(r"[^0-9]", "", wall[:19])
-    base = f"{stamp[:8]}-{stamp[8:]}"
-    for number in range(1, 1000):
-        folder = results_dir / (base if number == 1 else f"{base}-{number}")
+    return f"{stamp[:8]}-{stamp[8:]}"
+
+
+def session_folder(results_dir: Path, wall: str, given: Path | None = None) -> Path:
+    """Make a session directory: ``given`` (which other workers may share), or a fresh one named after ``wall``.
+
+    Raises :class:`RecordError` where it cannot be written.
+    """
+    base = results_dir / session_name(wall)
+    number = 1
+    while True:
+        folder = given or (base if number == 1 else base.with_name(f"{base.name}-{number}"))
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=given is not None)
         except FileExistsError:
+            number += 1
             continue
         except OSError as error:
             raise RecordError(
@@ -209,7 +219,6 @@ def new_session_folder(results_dir: Path, wall: str) -> Path:
                 hint="give a --results-dir that can be written to",
             ) from error
         return folder
-    raise RecordError("cannot find a free session name", where=str(results_dir))
 
 
 def session_facts(settings: Settings) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import pytest
 
 from harness.clock import SystemClock
-from harness.drilling import Drill, DrillSession, Limits, case_name, new_session_folder
+from harness.drilling import Drill, DrillSession, Limits, case_name, session_folder, session_name
 from harness.errors import CapabilityMissing, HarnessError, Inconclusive
 from harness.faults.binding_corruption import BindingCorruption
 from harness.faults.consolidation_failure import ConsolidationFailure
@@ -34,13 +34,14 @@ from harness.runner import Status
 from harness.settings import OPTIONS, Settings, settings_from
 
 SESSION = pytest.StashKey[DrillSession]()
-SETTINGS = pytest.StashKey[Settings]()
+NAME = pytest.StashKey[str]()
+TROUBLE = pytest.StashKey[str]()
 DISPLAY = pytest.StashKey[Progress]()
 REPORT = pytest.StashKey[tuple[dict[str, Any] | None, str]]()
 DRILL = pytest.StashKey[Drill]()
 ATTEMPT = pytest.StashKey[int]()
 CASES = pytest.StashKey[int]()
-_FOLDER_VARIABLE = "ENGRAM_SESSION_FOLDER"
+_SESSION_NAME = "engram_session_name"
 _DOSES = {
     "latency_ms": ("semantic_latency_ms", "{:g}ms"),
     "fail_rate": ("consolidation_fail_rate", "fail{:.0%}"),
@@ -75,38 +76,38 @@ def _refuse_patched_process() -> None:
 
 
 def _session(config: pytest.Config) -> DrillSession:
-    """The drill session of this process, made when the first drill needs it."""
+    """The drill session of this process, made when the first drill needs it. Raises :class:`HarnessError`."""
     if SESSION not in config.stash:
-        try:
-            settings = settings_from({option.dest: config.getoption(option.dest) for option in OPTIONS})
-            folder = _session_folder(config, settings)
-            config.stash[SETTINGS] = settings
-            config.stash[SESSION] = DrillSession(settings, folder)
-        except HarnessError as error:
-            raise pytest.UsageError(str(error)) from error
+        settings = _settings(config)
+        given = getattr(config, "workerinput", {}).get(_SESSION_NAME)
+        folder = settings.results_dir / given if given else None
+        config.stash[SESSION] = DrillSession(
+            settings, session_folder(settings.results_dir, SystemClock().wall(), folder)
+        )
     return config.stash[SESSION]
 
 
-def _session_folder(config: pytest.Config, settings: Settings) -> Path:
-    given = getattr(config, "workerinput", {}).get(_FOLDER_VARIABLE)
-    if given:
-        return Path(given)
-    return new_session_folder(settings.results_dir, SystemClock().wall())
+def _settings(config: pytest.Config) -> Settings:
+    return settings_from({option.dest: config.getoption(option.dest) for option in OPTIONS})
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """pytest-xdist: every worker writes into the controller's session directory."""
-    node.workerinput[_FOLDER_VARIABLE] = str(_session(node.config).folder)
-
-
-pytest_configure_node = pytest.hookimpl(optionalhook=True)(pytest_configure_node)
+    """pytest-xdist: every worker writes into one session directory, named here and made by the first that needs it."""
+    node.config.stash.setdefault(NAME, f"{session_name(SystemClock().wall())}-{os.getpid()}")
+    node.workerinput[_SESSION_NAME] = node.config.stash[NAME]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Doses and cohort rates come from the profile."""
     if metafunc.definition.get_closest_marker("drill") is None:
         return
-    profile = _session(metafunc.config).profile
+    try:
+        profile = _session(metafunc.config).profile
+    except HarnessError as error:
+        # Raised when collection has ended: only there does pytest make one clean line of it.
+        metafunc.config.stash[TROUBLE] = str(error)
+        return
     for argument, (dose, label) in _DOSES.items():
         if argument in metafunc.fixturenames:
             values = profile.doses[dose]
@@ -118,10 +119,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)  # after -k and -m have deselected
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Heal what an earlier, killed run left before anything starts."""
+    """Refuse unusable options, and heal what an earlier, killed run left before anything starts."""
+    if TROUBLE in config.stash:
+        raise pytest.UsageError(config.stash[TROUBLE])
     _leave_out_restarts(config, items)
     config.stash[CASES] = sum(item.get_closest_marker("drill") is not None for item in items)
-    if config.stash[CASES] and not hasattr(config, "workerinput"):
+    if config.stash[CASES] and getattr(config, "workerinput", {}).get("workerid", "gw0") == "gw0":
         report = heal_all()
         for healed in report.healed:
             config.issue_config_time_warning(UserWarning(f"healed after an earlier run: {healed}"), stacklevel=2)
@@ -204,7 +207,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         result = yield
     except CapabilityMissing as error:
         _finish(pyfuncitem, "unsupported")
-        settings = pyfuncitem.config.stash[SETTINGS]
+        settings = _session(pyfuncitem.config).settings
         if settings.strict_capabilities or settings.embedded:
             pytest.fail(f"UNSUPPORTED: {error}", pytrace=False)
         pytest.skip(str(error))
@@ -325,11 +328,13 @@ def _shown(config: pytest.Config) -> Callable[[Status], None]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Judge the session and write its report."""
     config = session.config
-    if SESSION not in config.stash or hasattr(config, "workerinput"):
+    if hasattr(config, "workerinput"):
         return
     if DISPLAY in config.stash:
         config.stash[DISPLAY].close()
-    folder = config.stash[SESSION].folder
+    folder = _finished_folder(config)
+    if folder is None:
+        return
     try:
         judged = judge_session(folder)
         if not judged.cases:
@@ -339,6 +344,19 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     except HarnessError as error:
         config.stash[REPORT] = (None, f"the report could not be written: {error}")
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+
+def _finished_folder(config: pytest.Config) -> Path | None:
+    """The session directory, if a drill ran: here, or in the workers of pytest-xdist."""
+    if SESSION in config.stash:
+        return config.stash[SESSION].folder
+    if NAME not in config.stash:
+        return None
+    try:
+        folder = _settings(config).results_dir / config.stash[NAME]
+    except HarnessError:
+        return None  # the workers said so already
+    return folder if folder.is_dir() else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -39,7 +39,7 @@ def register(commands: Any) -> None:
 
 def _soak(arguments: argparse.Namespace) -> int:
     from harness.clock import SystemClock
-    from harness.drilling import new_session_folder, software_facts
+    from harness.drilling import session_folder, software_facts
     from harness.report.soak_junit import write_junit
     from harness.report.soak_terminal import SoakDisplay
     from harness.soak.plan import make_plan, plan_from_json
@@ -68,7 +68,7 @@ def _soak(arguments: argparse.Namespace) -> int:
         if arguments.resume is not None:
             outcome = resume_soak(arguments.resume, show=display.show)
         else:
-            session = new_session_folder(arguments.results_dir.absolute(), SystemClock().wall())
+            session = session_folder(arguments.results_dir.absolute(), SystemClock().wall())
             stream.write(f"soak: {session}\n")
             outcome = start_soak(plan, session, software_facts(), show=display.show)
     finally:
