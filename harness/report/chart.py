@@ -73,6 +73,9 @@ class Chart:
     tolerances: tuple[Tolerance, ...] = ()
     height: float = 200.0
     hover: bool = True
+    x_label: str = "seconds since the baseline began"
+    x_unit: str = "s"
+    from_zero: bool = True  # off: the axis shows the values' own range, for trends of something large
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,19 @@ def scale_of(chart: Chart) -> Scale:
         return Scale(low, high, True, tuple(10.0**d for d in decades))
     if chart.unit == "%" and top > 0.5:
         return Scale(0.0, 1.05, False, (0.0, 0.25, 0.5, 0.75, 1.0))
+    if not chart.from_zero and len(values):
+        return _zoomed(float(values.min()), top)
     step = nice_step(top * 1.08, 5)
     high = step * math.ceil(top * 1.08 / step)
     return Scale(0.0, high, False, tuple(step * i for i in range(round(high / step) + 1)))
+
+
+def _zoomed(low: float, high: float) -> Scale:
+    """A linear axis around the values, at least a tenth of their size wide."""
+    margin = max(0.15 * (high - low), 0.05 * high, 1e-9)
+    step = nice_step(high - low + 2 * margin, 5)
+    first, last = math.floor(max(0.0, low - margin) / step), math.ceil((high + margin) / step)
+    return Scale(first * step, last * step, False, tuple(step * i for i in range(first, last + 1)))
 
 
 def number(value: float, unit: str) -> str:
@@ -241,7 +254,7 @@ def _axes(plot: _Plot) -> list[str]:
     middle = (_LEFT + WIDTH - _RIGHT) / 2
     found.append(
         f'<text class="axis" x="{middle:.1f}" y="{plot.bottom + 32:.1f}" text-anchor="middle">'
-        "seconds since the baseline began</text>"
+        f"{escape(chart.x_label)}</text>"
     )
     y = (plot.top + plot.bottom) / 2
     label = f"{chart.y_label} (log)" if scale.log else chart.y_label
@@ -316,6 +329,6 @@ def _hover(plot: _Plot) -> list[str]:
         left, right = plot.x(x - half), plot.x(x + half)
         found.append(
             f'<rect class="hover" x="{left:.1f}" y="{plot.top:.1f}" width="{max(0.1, right - left):.1f}" '
-            f'height="{plot.chart.height:.1f}"><title>{x - half:g}–{x + half:g} s: {escape(values)}</title></rect>'
+            f'height="{plot.chart.height:.1f}"><title>{x - half:.6g}–{x + half:.6g} {plot.chart.x_unit}: {escape(values)}</title></rect>'
         )
     return found
