@@ -16,9 +16,10 @@ from typing import Any, TextIO
 
 import pytest
 
+from harness import fault_fixtures
 from harness.clock import SystemClock
 from harness.drilling import Drill, DrillSession, Limits, case_name, session_folder, session_name
-from harness.errors import CapabilityMissing, HarnessError, Inconclusive
+from harness.errors import CapabilityMissing, HarnessError, HostCapabilityMissing, Inconclusive
 from harness.faults.binding_corruption import BindingCorruption
 from harness.faults.consolidation_failure import ConsolidationFailure
 from harness.faults.healing import heal_all
@@ -31,6 +32,7 @@ from harness.report.html import write_report
 from harness.report.session import judge_session, write_judged
 from harness.report.terminal import Progress, print_table
 from harness.runner import Status
+from harness.scenario.profiles import CORE_FAMILY
 from harness.settings import OPTIONS, Settings, settings_from
 
 SESSION = pytest.StashKey[DrillSession]()
@@ -64,7 +66,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker; settings are read only when a drill is collected."""
-    config.addinivalue_line("markers", "drill(requires=()): a drill, and the capabilities its target must have")
+    config.addinivalue_line(
+        "markers",
+        "drill(requires=(), family='dual_memory', matrix=False): a drill, the capabilities its target must have, and "
+        "which profiles run it",
+    )
+    config.pluginmanager.register(fault_fixtures, "engram-fault-fixtures")
     _refuse_patched_process()
 
 
@@ -113,7 +120,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             values = profile.doses[dose]
             metafunc.parametrize(argument, values, ids=[label.format(v).replace("%", "pct") for v in values])
     if "cohort_rate" in metafunc.fixturenames:
-        rates = profile.cohort_rates
+        marker = metafunc.definition.get_closest_marker("drill")
+        core = marker is None or marker.kwargs.get("family", CORE_FAMILY) == CORE_FAMILY
+        rates = profile.cohort_rates if core else profile.cohort_rates[-1:]  # other families are not about cohorts
         metafunc.parametrize("cohort_rate", rates, ids=[f"{rate:.0%}".replace("%", "pct") for rate in rates])
 
 
@@ -122,7 +131,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Refuse unusable options, and heal what an earlier, killed run left before anything starts."""
     if TROUBLE in config.stash:
         raise pytest.UsageError(config.stash[TROUBLE])
-    _leave_out_restarts(config, items)
+    _leave_out(config, items)
     config.stash[CASES] = sum(item.get_closest_marker("drill") is not None for item in items)
     if config.stash[CASES] and getattr(config, "workerinput", {}).get("workerid", "gw0") == "gw0":
         report = heal_all()
@@ -130,12 +139,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             config.issue_config_time_warning(UserWarning(f"healed after an earlier run: {healed}"), stacklevel=2)
 
 
-def _leave_out_restarts(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A profile without restarts deselects the drills that need one, and pytest says how many."""
-    needy = [i for i in items if (m := i.get_closest_marker("drill")) and "restart" in m.kwargs.get("requires", ())]
-    if needy and not _session(config).profile.restart:
-        config.hook.pytest_deselected(items=needy)
-        items[:] = [item for item in items if item not in needy]
+def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What the profile leaves out (restarts, families, the full matrix) is deselected, and pytest says how many."""
+    marked = [(item, marker.kwargs) for item in items if (marker := item.get_closest_marker("drill"))]
+    if not marked:
+        return
+    profile = _session(config).profile
+    out = {
+        item
+        for item, said in marked
+        if ("restart" in said.get("requires", ()) and not profile.restart)
+        or said.get("family", CORE_FAMILY) not in profile.families
+        or (said.get("matrix", False) and not profile.matrix)
+    }
+    if out:
+        config.hook.pytest_deselected(items=[item for item in items if item in out])
+        items[:] = [item for item in items if item not in out]
 
 
 # fixtures
@@ -208,7 +227,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     except CapabilityMissing as error:
         _finish(pyfuncitem, "unsupported")
         settings = _session(pyfuncitem.config).settings
-        if settings.strict_capabilities or settings.embedded:
+        everything = settings.embedded and not isinstance(error, HostCapabilityMissing)  # which the kernel may not
+        if settings.strict_capabilities or everything:
             pytest.fail(f"UNSUPPORTED: {error}", pytrace=False)
         pytest.skip(str(error))
     except AssertionError:

@@ -25,24 +25,28 @@ Measure = Callable[..., Estimate]
 
 @dataclass(frozen=True)
 class Quantity:
-    """A named measure. ``timing``: a late generator or a starved machine can spoil it, a budget in ms included."""
+    """A named measure.
+
+    ``machine``: what a late generator or a starved machine does to it: nothing (empty), ``raises`` it, or ``blurs`` it
+    both ways. A check that fails in that direction is no proof against the target.
+    """
 
     name: str
     measure: Measure
-    timing: bool
+    machine: str
     meaning: str
 
 
 QUANTITIES: dict[str, Quantity] = {}
 
 
-def quantity(*, timing: bool = False) -> Callable[[Measure], Measure]:
+def quantity(*, machine: str = "") -> Callable[[Measure], Measure]:
     """Register a measure under its function's name."""
 
     def register(measure: Measure) -> Measure:
         meaning = (measure.__doc__ or "").strip().splitlines()[0]
         name = measure.__name__
-        QUANTITIES[name] = Quantity(name, measure, timing, meaning)
+        QUANTITIES[name] = Quantity(name, measure, machine, meaning)
         return measure
 
     return register
@@ -81,7 +85,7 @@ def error_rate(view: CaseView, window: Window, of: str = "all", cohort: str | No
     return _share_of(samples, samples["outcome"] != int(Outcome.OK), "requests")
 
 
-@quantity(timing=True)
+@quantity(machine="raises")
 def latency_ms(
     view: CaseView, window: Window, p: float = 99.0, of: str = "recall", cohort: str | None = None
 ) -> Estimate:
@@ -90,7 +94,7 @@ def latency_ms(
     return quantile(seen.latency_ms(samples), p / 100.0, blocks(samples), "ms")
 
 
-@quantity(timing=True)
+@quantity(machine="raises")
 def semantic_timeout_ratio(view: CaseView, window: Window) -> Estimate:
     """Share of blended recalls that fell back because the semantic pathway was late.
 
@@ -106,7 +110,7 @@ def semantic_timeout_ratio(view: CaseView, window: Window) -> Estimate:
     return share(int(min(late.rise, total.rise)), int(total.rise), "blended recalls")
 
 
-@quantity(timing=True)
+@quantity(machine="raises")
 def semantic_lost_ratio(view: CaseView, window: Window) -> Estimate:
     """Share of blended recalls without their semantic half, for whatever reason."""
     tried = attempted(view.within(window))
@@ -144,7 +148,7 @@ def broken_metrics(view: CaseView, window: Window) -> Estimate:
     return witness.broken_metrics(view, window)
 
 
-@quantity(timing=True)
+@quantity(machine="blurs")
 def reported_slowdown_ratio(view: CaseView, window: Window) -> Estimate:
     """How much slower the service says canary recalls became since the baseline, as a share of what the client saw.
 
@@ -202,7 +206,7 @@ def consolidation_failures_counted_ratio(view: CaseView, window: Window) -> Esti
     return Estimate(delta.rise / missed, bounds, "ratio", missed)
 
 
-@quantity(timing=True)
+@quantity(machine="raises")
 def missed_success_ratio(view: CaseView, window: Window) -> Estimate:
     """Share of due consolidation successes that stayed out, by the age of the last success."""
     missed, due = witness.missed_successes(view, window)
@@ -293,13 +297,13 @@ def cohort_deviation(view: CaseView, window: Window) -> Estimate:
     return Estimate(value, Interval(value, value), "ratio", len(users))
 
 
-@quantity(timing=True)
+@quantity(machine="blurs")
 def availability(view: CaseView, window: Window) -> Estimate:
     """Share of health probes answered with success."""
     return witness.availability(view, window)
 
 
-@quantity(timing=True)
+@quantity(machine="raises")
 def failed_health_probes(view: CaseView, window: Window) -> Estimate:
     """Health probes that were not answered with success."""
     readings = witness.availability(view, window)
