@@ -40,8 +40,8 @@ def test_an_injector_that_does_nothing_is_not_exercised(kind: str) -> None:
 
 
 def test_an_effect_the_run_did_not_observe_is_not_exercised() -> None:
-    event = (15.0, {"event": "effect_not_observed", "detail": "0 of 8 witness recalls were affected"})
-    found = judged(extra_events=(event,))
+    seen = {"event": "effect_not_observed", "waited_s": 5.0, "evidence": "0 of 8 witness recalls were affected"}
+    found = judged(extra_events=((15.0, seen),))
     assert found.verdict is Verdict.NOT_EXERCISED
     assert "0 of 8 witness recalls" in found.reasons[0]
 
