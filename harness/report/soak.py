@@ -148,9 +148,21 @@ def soak_verdict_json(record: SoakRecord, judgement: SoakJudgement) -> dict[str,
     }
 
 
-def write_soak_verdict(folder: Path) -> dict[str, Any]:
-    """Judge a soak from its files and write its ``verdict.json``; the same files always give the same bytes."""
-    record = read_soak(folder)
-    verdict = soak_verdict_json(record, record.judge())
-    write_json_atomically(folder / "verdict.json", verdict)
+def write_soak_verdict(record: SoakRecord, judgement: SoakJudgement) -> dict[str, Any]:
+    """Write the soak's ``verdict.json`` and its session's; the same files always give the same bytes.
+
+    Answers the soak's own.
+    """
+    verdict = soak_verdict_json(record, judgement)
+    session = record.folder.parent
+    write_json_atomically(record.folder / "verdict.json", verdict)
+    write_json_atomically(
+        session / "verdict.json",
+        {
+            "schema": SCHEMA_VERSION,
+            "session": session.resolve().name,
+            "verdict": verdict["verdict"],
+            "cases": [verdict],
+        },
+    )
     return verdict

@@ -11,7 +11,7 @@ from harness.clock import Clock, SystemClock
 from harness.errors import Aborted, UsageError
 from harness.faults.ledger import Ledger
 from harness.model import Verdict
-from harness.report.soak import write_soak_verdict
+from harness.report.soak import read_soak, write_soak_verdict
 from harness.report.soak_html import write_soak_report
 from harness.soak.engine import SoakRun, SoakStatus
 from harness.soak.plan import SoakPlan, plan_from_json
@@ -19,7 +19,6 @@ from harness.soak.segment import standing
 from harness.targets.attached import AttachedTarget
 from harness.targets.base import Target
 from harness.targets.embedded import EmbeddedTarget
-from harness.timeline.jsonl import write_json_atomically
 from harness.timeline.soak_record import CASE, read_manifest, soak_folder
 
 DATA = "data"
@@ -94,10 +93,7 @@ def _run(run: SoakRun, session: Path) -> SoakOutcome:
 
 def finish(session: Path) -> SoakOutcome:
     """Judge a soak's files, write verdicts and report. Raises :class:`RecordError` where that is not possible."""
-    json = write_soak_verdict(session / CASE)
-    verdict = Verdict(json["verdict"])
-    write_json_atomically(
-        session / "verdict.json",
-        {"schema": json["schema"], "session": session.resolve().name, "verdict": json["verdict"], "cases": [json]},
-    )
-    return SoakOutcome(session, verdict, json, write_soak_report(session / CASE))
+    record = read_soak(session / CASE)
+    judgement = record.judge()
+    json = write_soak_verdict(record, judgement)
+    return SoakOutcome(session, judgement.verdict, json, write_soak_report(session / CASE, record, judgement))
