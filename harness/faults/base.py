@@ -131,7 +131,7 @@ def process_of(target: Target) -> ProcessIdentity:
 
 def chaos_recipe(target: Target, path: str, body: str, slot: str) -> HttpRecipe:
     """Heal by a chaos endpoint, checked by the listing where the target has one."""
-    root = target.base_url + CHAOS
+    root = target.claimed_url + CHAOS  # past a proxy of ours, which dies with us
     check = ListingCheck(root, slot) if "chaos.listing" in target.capabilities else None
     return HttpRecipe("POST", f"{root}/{path}", body, API_KEY_VARIABLE, target.process, check)
 

@@ -8,13 +8,24 @@ from typing import Any
 from harness.errors import UsageError
 from harness.faults.base import Fault
 from harness.faults.binding_corruption import BindingCorruption
+from harness.faults.black_hole import BlackHole
+from harness.faults.connection_refusal import ConnectionRefusal
+from harness.faults.connection_reset import ConnectionReset
 from harness.faults.consolidation_failure import ConsolidationFailure
+from harness.faults.corrupted_bytes import CorruptedBytes
 from harness.faults.global_latency import RecallLatency
+from harness.faults.half_open import HalfOpen
+from harness.faults.metrics_outage import MetricsOutage
+from harness.faults.network_bandwidth import NetworkBandwidth
+from harness.faults.network_latency import NetworkLatency
+from harness.faults.network_stall import NetworkStall
 from harness.faults.no_fault import NoFault
+from harness.faults.one_way_partition import OneWayPartition
 from harness.faults.process_crash import ProcessCrash
 from harness.faults.semantic_latency import SemanticLatency
+from harness.faults.slow_close import SlowClose
 
-FAULTS: tuple[type[Fault], ...] = (
+_CORE: tuple[type[Fault], ...] = (
     NoFault,
     ConsolidationFailure,
     SemanticLatency,
@@ -22,6 +33,22 @@ FAULTS: tuple[type[Fault], ...] = (
     RecallLatency,
     ProcessCrash,
 )
+# By family; each is also a fixture of its kind's name (harness/fault_fixtures.py).
+_NETWORK: tuple[type[Fault], ...] = (
+    NetworkLatency,
+    NetworkBandwidth,
+    NetworkStall,
+    ConnectionReset,
+    ConnectionRefusal,
+    BlackHole,
+    OneWayPartition,
+    HalfOpen,
+    SlowClose,
+    CorruptedBytes,
+    MetricsOutage,
+)
+FAMILY_FAULTS: tuple[type[Fault], ...] = (*_NETWORK,)
+FAULTS: tuple[type[Fault], ...] = (*_CORE, *FAMILY_FAULTS)
 
 
 def fault_from_json(value: Mapping[str, Any]) -> Fault:

@@ -16,4 +16,4 @@ def flags_recipe(target: Target, before: dict[str, Any]) -> HttpRecipe:
     Flags outlive a process, but where the process is ours its data go with it, and there is nothing to put back.
     """
     body = json.dumps(before, sort_keys=True)
-    return HttpRecipe("POST", f"{target.base_url}/api/v1/admin/features", body, API_KEY_VARIABLE, target.process)
+    return HttpRecipe("POST", f"{target.claimed_url}/api/v1/admin/features", body, API_KEY_VARIABLE, target.process)

@@ -130,7 +130,7 @@ class Injection:
         if self._recipes:
             self._entry = self._ledger.intent(
                 self.fault.describe(),
-                target=self._target.base_url,
+                target=self._target.claimed_url,
                 slot=self.fault.slot,
                 recipes=self._recipes,
                 detail=self.fault.to_json(),

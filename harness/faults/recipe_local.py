@@ -15,6 +15,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -109,10 +110,8 @@ class GroupRecipe(LocalRecipe):
         return "the control group is gone"
 
     def _move(self, pid: str) -> None:
-        try:
+        with suppress(ProcessLookupError):  # it has ended meanwhile
             (Path(self.home) / "cgroup.procs").write_text(pid, encoding="ascii")
-        except ProcessLookupError:
-            pass  # it has ended meanwhile
 
     def there(self) -> bool | None:
         return Path(self.group).is_dir()
