@@ -11,6 +11,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.model import Flag, Op, Outcome
+from harness.timeline.samples import Samples, pick
+
 _EXAMPLES = 5
 
 
@@ -76,3 +79,55 @@ def classify(row: dict[str, Any], status: int) -> tuple[str, str]:
     if row.get("exact"):
         return "corrupted", f"shows version {seen}, which was never sent"
     return "", ""
+
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of one memory: the version acknowledged last, and every version it may show."""
+
+    acked: int
+    allowed: tuple[int, ...]
+    exact: bool
+
+
+def known_since(samples: Samples, since: float, *, preload: bool = False) -> dict[Pair, Known]:
+    """What samples tell of memories written from ``since`` (monotonic) on, by (space, item).
+
+    ``preload`` takes in what was preloaded, for memories that were not written since. ``exact``: every write from
+    its last acknowledged one on is among the samples.
+    """
+    stores = pick(samples, samples["op"] == int(Op.STORE))
+    known = _known(pick(stores, stores["sent"] >= since), exact=True)
+    if preload:
+        first = pick(stores, (stores["flags"] & int(Flag.PRELOAD)) != 0)
+        known = _known(first, exact=False) | known
+    return known
+
+
+def _known(stores: Samples, *, exact: bool) -> dict[Pair, Known]:
+    """The write acknowledged that was sent last, and all that it is not certain to have replaced."""
+    last: dict[Pair, tuple[float, int]] = {}
+    rows = list(
+        zip(
+            stores["space"].tolist(),
+            stores["item"].tolist(),
+            stores["version"].tolist(),
+            stores["sent"].tolist(),
+            stores["done"].tolist(),
+            (stores["outcome"] == int(Outcome.OK)).tolist(),
+            strict=True,
+        )
+    )
+    for space, item, version, sent, _, acked in rows:
+        if acked and (sent, version) > last.get((space, item), (-math.inf, 0)):
+            last[(space, item)] = (sent, version)
+    allowed: dict[Pair, set[int]] = {pair: {version} for pair, (_, version) in last.items()}
+    for space, item, version, _, done, acked in rows:
+        pair = (space, item)
+        # One never acknowledged may still be applied at any later time, so nothing certainly replaced it.
+        if pair in last and (not acked or done >= last[pair][0]):
+            allowed[pair].add(version)
+    return {pair: Known(last[pair][1], tuple(sorted(versions)), exact) for pair, versions in allowed.items()}

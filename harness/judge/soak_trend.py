@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
+from harness.judge.drift import drift_verdict
 from harness.judge.intervals import Floats
 from harness.judge.leak import LeakEstimate, leak_now, leak_verdict
-from harness.judge.soak_drift import drift_over
 from harness.judge.soak_verdict import CriterionResult, Question, clock_text
 from harness.model import Estimate, Interval, Verdict, no_estimate
 
@@ -21,11 +22,28 @@ _CORRELATED = 2.0  # neighbouring minima are alike: twice the standard error of 
 
 def p99_drift(q: Question) -> CriterionResult:
     """Relative change of P99 per hour, by the drift method or the runbook's pairwise comparison."""
-    method = str(q.criterion.options.get("method", "drift"))
-    estimate, verdict, note, decided_at_s = drift_over(q.series, q.criterion.bound, method)
-    if verdict is Verdict.PASS and not q.over:
-        return q.answer(Verdict.INCONCLUSIVE, estimate, note or "holds so far")
-    return q.answer(verdict, estimate, note, decided_at_s=decided_at_s)
+    options = q.criterion.options
+    windows = [w for w in q.series.windows.closed if not w.spoiled]
+    if not windows:
+        value = no_estimate("ratio/h", "no window without warm-up or fault is whole yet")
+        return q.answer(Verdict.INCONCLUSIVE, value, value.note)
+    middles = [(w.start_s + w.end_s) / 2 for w in windows]
+    total = float(options.get("total", 0.0))
+    found = drift_verdict(
+        middles,
+        [w.p99_ms for w in windows],
+        [w.count for w in windows],
+        margin_per_h=q.criterion.bound,
+        total_margin=total or None,
+        method=str(options.get("method", "trend")),
+    )
+    change = replace(found.change, unit="ratio/h", samples=sum(w.count for w in windows) if found.change.samples else 0)
+    whole = f"{found.total.value:+.1%} in all" if found.total.samples else ""
+    note = "; ".join(filter(None, (found.note, whole)))
+    if found.verdict is Verdict.PASS and not q.over:
+        return q.answer(Verdict.INCONCLUSIVE, change, note)
+    at = None if found.decided_at_s is None else middles[0] + found.decided_at_s
+    return q.answer(found.verdict, change, note, decided_at_s=at)
 
 
 def _fit(q: Question, *, history: bool) -> LeakEstimate:

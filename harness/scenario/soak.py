@@ -16,7 +16,7 @@ from harness.scenario.document import Table, read_document
 # What may stand beside `bound` and `source` in a criterion: name -> default (numbers), or the choices of a text.
 OPTIONS: dict[str, dict[str, float | tuple[str, ...]]] = {
     "no_crash": {},
-    "p99_drift": {"method": ("drift", "runbook")},
+    "p99_drift": {"method": ("trend", "glsar", "runbook"), "total": 0.0},
     "error_rate": {},
     "memory_growth": {"floor_mb": 20.0},
     "rss_settled": {},

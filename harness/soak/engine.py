@@ -28,8 +28,8 @@ from harness.probes.soak import ServiceWatch
 from harness.report.soak import SoakRecord, read_soak
 from harness.soak.nemesis import Nemesis
 from harness.soak.observing import harness_record, requests_record, resource_line, target_record
-from harness.soak.plan import LEAST_JUDGE_S, LEAST_READ_BACK_S, LEAST_READ_BACK_WINDOW_S, SoakPlan
-from harness.soak.readback import ReadBack, final_rows, known_since
+from harness.soak.plan import LEAST_JUDGE_S, SoakPlan
+from harness.soak.readback import ReadBack, SampleWindows, final_rows
 from harness.soak.segment import Standing
 from harness.targets.base import Target, boot_id
 from harness.timeline.soak_record import SoakWriter
@@ -62,9 +62,6 @@ class _Due:
     interval: float = 0.0
     judge: float = 0.0
     log: float = 0.0
-    read_back: float = 0.0
-    read_back_from: float | None = None
-    final_from: float | None = None
     shown: float = field(default=-math.inf)
 
 
@@ -178,13 +175,12 @@ class SoakRun:
         begun = load.start()
         self._origin = begun - self._start_of_segment(begun)
         now = self._clock.now()
-        record = self.plan.scenario.record
+        self._windows = SampleWindows(self.plan, load, self._samples, self._read_back, begun)
         self._due = _Due(
             poll=now,
             interval=begun + self.plan.interval_s,
             judge=now + self._judge_every_s,
             log=now,
-            read_back=begun + self.plan.real(record.read_back_every_s, LEAST_READ_BACK_S),
         )
         self._answered_at = now
         self._before = load.live()
@@ -228,7 +224,7 @@ class SoakRun:
                     return
             load.check_alive()
             nemesis.check()
-            self._samples_window(load)
+            self._look_at_windows(now)
             if now >= self._due.judge:
                 self._due.judge = now + self._judge_every_s
                 self._judgement = self._judged_so_far()
@@ -236,7 +232,7 @@ class SoakRun:
                 self._due.shown = now
                 self._show("recording")
             due = min(self._due.poll, self._due.interval, self._due.judge, self._due.shown + _DISPLAY_S)
-            due = min(due, self._due.read_back_from or self._due.read_back)
+            due = min(due, self._windows.due)
             self._clock.wait(self._never, max(0.0, min(due - self._clock.now(), _DISPLAY_S)))
 
     def _poll(self, target: Target, watch: ServiceWatch) -> None:
@@ -260,6 +256,10 @@ class SoakRun:
         if self._record is not None:
             self._record.series.event({"event": "target_died", "at_s": self._at(), "reason": what})
         raise Aborted(what + (f"; its log ends: {tail}" if tail else ""), where=str(self.folder))
+
+    def _look_at_windows(self, now: float) -> None:
+        if self._windows.look(now, self.plan.real_duration_s - self._observed_s, self._at):
+            self._writer.event("final_window", at_s=self._at(), since=self._windows.final_since)
 
     def _interval(
         self, target: Target, watch: ServiceWatch, load: LoadSupervisor, now: LiveStats, nemesis: Nemesis
@@ -292,28 +292,6 @@ class SoakRun:
             self._writer.event("aborted", at_s=to_s, trigger=met.trigger.name, reason=met.detail)
             raise Aborted(f"abort trigger {met.trigger.name}: {met.detail}", where=str(self.folder))
 
-    def _samples_window(self, load: LoadSupervisor) -> None:
-        """Keep single writes for a moment now and then, read some of them back, and keep those of the end."""
-        due, now = self._due, self._clock.now()
-        left_s = self.plan.real_duration_s - self._observed_s
-        if due.final_from is None and left_s <= self.plan.final_window_s:
-            load.keep_samples(True)
-            due.final_from, due.read_back_from, due.read_back = self._clock.now(), None, math.inf
-            self._writer.event("final_window", at_s=self._at(), since=due.final_from)
-        elif due.read_back_from is not None and now >= due.read_back_from + self._window_s:
-            load.keep_samples(False)
-            known = known_since(self._samples, due.read_back_from)
-            self._read_back.sample(known, self.plan.scenario.record.read_back_sample, self._at)
-            due.read_back_from = None
-        elif due.read_back_from is None and now >= due.read_back:
-            load.keep_samples(True)
-            due.read_back_from = self._clock.now()
-            due.read_back += self.plan.real(self.plan.scenario.record.read_back_every_s, LEAST_READ_BACK_S)
-
-    @property
-    def _window_s(self) -> float:
-        return self.plan.real(self.plan.scenario.record.read_back_window_s, LEAST_READ_BACK_WINDOW_S)
-
     @property
     def _judge_every_s(self) -> float:
         return self.plan.real(self.plan.scenario.record.judge_every_s, LEAST_JUDGE_S)
@@ -334,8 +312,7 @@ class SoakRun:
         self._writer.event("load_stopped", at_s=at_s, completed=summary.completed, cpu_s=summary.cpu_s)
         self._show("read-back")
         checked = load.verify(deadline_s=120.0)
-        known = known_since(self._samples, self._due.final_from or math.inf, preload=True)
-        for row in final_rows(self._samples / "verify.jsonl", known, at_s):
+        for row in final_rows(self._samples / "verify.jsonl", self._windows.final(), at_s):
             self._keep_row(row)
         if checked.unanswered == 0:
             self._keep_row({"phase": "complete", "at_s": at_s, "asked": checked.asked})

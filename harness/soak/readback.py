@@ -6,61 +6,22 @@ and the last window of all tells which version every memory must show at the end
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness.engram.client import EngramClient
 from harness.errors import TargetAnswerInvalid, TargetError, TargetRefused
-from harness.judge.durability import acceptable_versions
+from harness.judge.soak_durability import Known, Pair, known_since
 from harness.load.payload import memory_id, parse_content, space_name
-from harness.model import Flag, Op, Outcome
+from harness.load.supervisor import LoadSupervisor
+from harness.soak.plan import LEAST_READ_BACK_S, LEAST_READ_BACK_WINDOW_S, SoakPlan
 from harness.timeline.jsonl import read_lines
-from harness.timeline.samples import Samples, pick, read_all_samples
+from harness.timeline.samples import read_all_samples
 
 Row = dict[str, Any]
-Pair = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of one memory: the version acknowledged last, and every version it may show."""
-
-    acked: int
-    allowed: tuple[int, ...]
-    exact: bool
-
-
-def known_since(folder: Path, since: float, *, preload: bool = False) -> dict[Pair, Known]:
-    """What the samples of a segment tell of writes sent from ``since`` (monotonic) on.
-
-    ``preload`` takes in what was preloaded, for memories that were not written since. ``exact``: every write from
-    its last acknowledged one on is among the samples.
-    """
-    samples = read_all_samples(folder)
-    stores = pick(samples, samples["op"] == int(Op.STORE))
-    recent = stores["sent"] >= since
-    known = _known(pick(stores, recent), exact=True)
-    if preload:
-        first = pick(stores, (stores["flags"] & int(Flag.PRELOAD)) != 0)
-        known = _known(first, exact=False) | known
-    return known
-
-
-def _known(stores: Samples, *, exact: bool) -> dict[Pair, Known]:
-    allowed = acceptable_versions(stores)
-    acked = pick(stores, stores["outcome"] == int(Outcome.OK))
-    acked = acked[np.argsort(acked["sent"], kind="stable")]
-    last: dict[Pair, int] = {}
-    for space, item, version in zip(
-        acked["space"].tolist(), acked["item"].tolist(), acked["version"].tolist(), strict=True
-    ):
-        last[(space, item)] = version
-    return {key: Known(last[key], tuple(sorted(versions)), exact) for key, versions in allowed.items()}
 
 
 class ReadBack:
@@ -125,3 +86,50 @@ def final_rows(verify: Path, known: dict[Pair, Known], at_s: float) -> Iterable[
         about = known.get(pair, Known(0, (), exact=False))
         row |= {"acked": about.acked, "allowed": list(about.allowed), "exact": about.exact}
         yield {**row, "seen_item": line.get("seen_item"), "seen_version": line.get("seen_version")}
+
+
+class SampleWindows:
+    """Turns the keeping of single writes on and off, and reads back what a window acknowledged.
+
+    The plan says how often; the last window lasts to the end, so that the full read-back knows every version.
+    """
+
+    def __init__(self, plan: SoakPlan, load: LoadSupervisor, samples: Path, reader: ReadBack, begun: float) -> None:
+        record = plan.scenario.record
+        self._plan = plan
+        self._load = load
+        self._samples = samples
+        self._reader = reader
+        self._every_s = plan.real(record.read_back_every_s, LEAST_READ_BACK_S)
+        self._window_s = plan.real(record.read_back_window_s, LEAST_READ_BACK_WINDOW_S)
+        self._next = begun + self._every_s
+        self._open_since: float | None = None
+        self.final_since = math.inf
+
+    def look(self, now: float, left_s: float, at_s: Callable[[], float]) -> bool:
+        """Open or close a window where it is time; tells whether the last one was opened just now."""
+        if math.isfinite(self.final_since):
+            return False
+        if left_s <= self._plan.final_window_s:
+            self._load.keep_samples(True)
+            self.final_since = self._open_since if self._open_since is not None else now
+            return True
+        if self._open_since is None and now >= self._next:
+            self._load.keep_samples(True)
+            self._open_since = now
+            self._next = max(self._next + self._every_s, now + self._every_s / 2)
+        elif self._open_since is not None and now >= self._open_since + self._window_s:
+            self._load.keep_samples(False)
+            known = known_since(read_all_samples(self._samples), self._open_since)
+            self._reader.sample(known, self._plan.scenario.record.read_back_sample, at_s)
+            self._open_since = None
+        return False
+
+    @property
+    def due(self) -> float:
+        """When :meth:`look` has something to do next, but for the last window."""
+        return self._next if self._open_since is None else self._open_since + self._window_s
+
+    def final(self) -> dict[Pair, Known]:
+        """What is known of every memory at the end of this segment."""
+        return known_since(read_all_samples(self._samples), self.final_since, preload=True)
