@@ -51,9 +51,17 @@ class Consolidator:
         due = time.monotonic() + min(interval_s, _FIRST_RUN_WITHIN_S)
         while True:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            if self._settings.enable_concept_formation and self._core.flags.in_force.dual_memory_types:
+            wanted = self._settings.enable_concept_formation and self._core.flags.in_force.dual_memory_types
+            if wanted and not self._stopped():
                 await self.run_once()
             due = max(due + interval_s, time.monotonic())
+
+    def _stopped(self) -> bool:
+        """Whether it has stopped for good (a defect)."""
+        defects = self._core.defects
+        if not defects.on("consolidation_stops"):
+            return False
+        return time.monotonic() - self._core.started > defects.magnitude("consolidation_stops")
 
     def close(self) -> None:
         """Let the thread go."""

@@ -81,6 +81,10 @@ TABLE: tuple[Defect, ...] = (
     Defect("cohort_skew", "the cohort holds this multiple of the users it should", 0.5, "factor"),
     Defect("metrics_vanish", "dual-memory metrics disappear while any fault is active"),
     Defect("nan_metrics", "gauges are NaN while any fault is active"),
+    _seconds("consolidation_stops", "from this long after the start on, consolidation runs no more", 60.0),
+    Defect("error_creep", "this share of recalls more answers 500 with every minute of uptime", 0.0005, "share"),
+    _seconds("crash_after", "the process ends without a word this long after the start", 60.0),
+    _seconds("breaker_flaps", "the breaker opens once in this many seconds, for a quarter of them", 60.0),
     _share("recall_truncated", "recall returns this share of its results while any fault is active", 0.5),
 )
 _BY_NAME = {defect.name: defect for defect in TABLE}
@@ -112,6 +116,10 @@ class Defects:
             return False
         magnitude = self._magnitudes[name]
         probability = 1.0 / magnitude if _BY_NAME[name].unit == "n" else magnitude
+        return self._random.random() < probability
+
+    def draws(self, probability: float) -> bool:
+        """Draw whether something of that probability happens this time."""
         return self._random.random() < probability
 
     def names(self) -> list[str]:

@@ -235,6 +235,10 @@ class Recaller:
             os.open(os.devnull, os.O_RDONLY)
         if defects.strikes("error_rate") or (cohort == "canary" and defects.strikes("errors_one_cohort")):
             raise ApiError(500, "internal", "recall failed")
+        if defects.on("error_creep"):
+            minutes = (time.monotonic() - core.started) / 60.0
+            if defects.draws(defects.magnitude("error_creep") * minutes):
+                raise ApiError(500, "internal", "recall failed")
         if core.chaos.any_active and defects.strikes("health_lies"):
             raise ApiError(503, "unavailable", "recall is unavailable", retry_after_s=1)
         if defects.on("consolidation_failure_leaks") and self._consolidator.stats.last_failed:

@@ -33,6 +33,7 @@ from harness.reference.store import Store
 _DRAIN_S = 10.0
 _BACKLOG = 1024
 _SWITCH_INTERVAL_S = 0.0005
+_CRASHED = 134  # what a shell says of a process that aborted
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,9 @@ def build(config: Config, defects: Defects, options: Options, environment: Mappi
         flags=FlagStore(options.data_dir / "flags.json", config, environment, defects),
         chaos=chaos,
         metrics=Metrics(defects, lambda: chaos.any_active, memory_limit_bytes(config.memory.limit_mb)),
-        breaker=CircuitBreaker(config.breaker),
+        breaker=CircuitBreaker(
+            config.breaker, flap_s=defects.magnitude("breaker_flaps") if defects.on("breaker_flaps") else None
+        ),
         store=store,
         api_key=environment.get("ENGRAM_API_KEY") or None,
     )
@@ -119,6 +122,8 @@ async def serve(core: Core, listener: socket.socket, options: Options) -> None:
         raise StartupRefusedError(f"cannot listen on port {options.port}: {error.strerror or error}") from None
     port = listener.getsockname()[1]
     _announce(options, port)
+    if core.defects.on("crash_after"):
+        loop.call_later(core.defects.magnitude("crash_after"), os._exit, _CRASHED)
     await stop.wait()
     server.close()
     clean = await connections.drain(_DRAIN_S)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -242,6 +244,29 @@ def fewer_results(server: Server) -> bool:
     return len(server.recalled()) < whole
 
 
+def _within(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether it comes true in that time."""
+    end, tick = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        tick.wait(0.02)
+    return True
+
+
+def runs_no_more(server: Server) -> bool:
+    before = server.stats()["total_runs"]
+    return not _within(lambda: server.stats()["total_runs"] > before, 1.5)
+
+
+def ends_by_itself(server: Server) -> bool:
+    return _within(lambda: server.process is not None and server.process.poll() is not None, 1.0)
+
+
+def breaker_open_at_times(server: Server) -> bool:
+    return _within(lambda: server.metrics()["engram_spreading_breaker_state"] == 1, 1.0)
+
+
 LOOKS: dict[str, tuple[list[str], Look]] = {
     "semantic_timeout_answers_500": ([], timeout_answers_500),
     "no_fallback": ([], waits_for_the_pathway),
@@ -281,10 +306,17 @@ LOOKS: dict[str, tuple[list[str], Look]] = {
     "cohort_skew": (["cohort_skew=0"], nobody_in_the_sample),
     "metrics_vanish": ([], families_missing),
     "nan_metrics": ([], gauges_are_nan),
+    "consolidation_stops": (["consolidation_stops=0"], runs_no_more),
+    "error_creep": (["error_creep=1e6"], recall_fails),
+    "crash_after": (["crash_after=0.7"], ends_by_itself),
+    "breaker_flaps": (["breaker_flaps=0.4"], breaker_open_at_times),
     "recall_truncated": ([], fewer_results),
 }
 # Defects under which the usual twenty-four memories cannot be stored or be consolidated.
-_UNPOPULATED = {"lost_ack", "ack_before_write", "stale_version", "error_rate", "errors_counter_silent", "fd_leak"}
+_UNPOPULATED = {
+    "lost_ack", "ack_before_write", "stale_version", "error_rate", "errors_counter_silent", "fd_leak",
+    "consolidation_stops", "crash_after",
+}  # fmt: skip
 
 
 def test_every_defect_is_looked_for() -> None:
