@@ -10,6 +10,7 @@ from typing import Any
 from harness.errors import EXIT_FAILED, EXIT_OK, EXIT_UNDECIDED, RecordError
 from harness.model import Verdict
 from harness.timeline.record import is_case
+from harness.timeline.soak_record import soak_in
 
 EXIT_OF_VERDICT = {
     Verdict.PASS: EXIT_OK,
@@ -43,6 +44,9 @@ def _judge(arguments: argparse.Namespace) -> int:
     from harness.report.session import write_verdicts
 
     folder: Path = arguments.directory
+    soak = soak_in(folder)
+    if soak is not None:
+        return _judge_soak(soak, as_json=arguments.json)
     if is_case(folder):
         write_case_verdict(folder)
     elif folder.is_dir():
@@ -59,6 +63,17 @@ def _judge(arguments: argparse.Namespace) -> int:
     return EXIT_OF_VERDICT[Verdict(verdict["verdict"])]
 
 
+def _judge_soak(folder: Path, *, as_json: bool) -> int:
+    from harness.report.soak import read_soak, write_soak_verdict
+    from harness.report.soak_terminal import verdict_text
+
+    record = read_soak(folder)
+    judgement = record.judge()
+    verdict = write_soak_verdict(record, judgement)
+    print(json.dumps(verdict, indent=2, sort_keys=True) if as_json else verdict_text(verdict))
+    return EXIT_OF_VERDICT[judgement.verdict]
+
+
 def _print_verdict(verdict: dict[str, Any]) -> None:
     for case in verdict.get("cases", [verdict]):
         print(f"{case['verdict']:<14}{case['name']}")
@@ -72,9 +87,24 @@ def _report(arguments: argparse.Namespace) -> int:
     from harness.report.html import write_report
     from harness.report.session import write_verdicts
 
+    soak = soak_in(arguments.directory)
+    if soak is not None:
+        return _report_soak(soak, as_json=arguments.json)
     session = write_verdicts(arguments.directory)
     path = write_report(arguments.directory)
     print(json.dumps({"report": str(path), "verdict": session["verdict"]}) if arguments.json else path)
+    return EXIT_OK
+
+
+def _report_soak(folder: Path, *, as_json: bool) -> int:
+    from harness.report.soak import read_soak, write_soak_verdict
+    from harness.report.soak_html import write_soak_report
+
+    record = read_soak(folder)
+    judgement = record.judge()
+    write_soak_verdict(record, judgement)
+    path = write_soak_report(folder, record, judgement)
+    print(json.dumps({"report": str(path), "verdict": judgement.verdict.value}) if as_json else path)
     return EXIT_OK
 
 

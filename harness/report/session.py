@@ -13,8 +13,10 @@ from typing import Any
 from harness.errors import HarnessError, RecordError
 from harness.judge.case import CaseJudgement, judge_case, session_json, verdict_json
 from harness.model import SCHEMA_VERSION, Verdict
+from harness.report.soak import read_soak, soak_verdict_json
 from harness.timeline.jsonl import read_json, write_json_atomically
 from harness.timeline.record import read_case
+from harness.timeline.soak_record import is_soak
 
 # What a hostile or torn record can raise while it is read or judged.
 _BROKEN = (HarnessError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError)
@@ -56,6 +58,9 @@ def judge_session(session: Path) -> JudgedSession:
 def judge_folder(folder: Path) -> JudgedCase:
     """Judge one case directory; what cannot be judged is INCONCLUSIVE and says why."""
     try:
+        if is_soak(folder):
+            record = read_soak(folder)
+            return JudgedCase(folder, None, soak_verdict_json(record, record.judge()))
         judgement = judge_case(read_case(folder))
         return JudgedCase(folder, judgement, verdict_json(judgement))
     except _BROKEN as error:

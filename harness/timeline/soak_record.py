@@ -152,11 +152,16 @@ def is_soak(folder: Path) -> bool:
     return isinstance(manifest, dict) and manifest.get("kind") == KIND
 
 
+def soak_in(directory: Path) -> Path | None:
+    """The soak's directory, given it or its session; None where it is neither."""
+    return next((folder for folder in (directory, directory / CASE) if is_soak(folder)), None)
+
+
 def soak_folder(directory: Path) -> Path:
-    """The soak's directory, given it or its session. Raises :class:`UsageError` where there is none."""
-    for folder in (directory, directory / CASE):
-        if is_soak(folder):
-            return folder
+    """As :func:`soak_in`. Raises :class:`UsageError` where there is none."""
+    found = soak_in(directory)
+    if found is not None:
+        return found
     raise UsageError("holds no soak", where=str(directory), hint="give the session directory or its soak/ directory")
 
 
