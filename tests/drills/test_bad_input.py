@@ -159,3 +159,21 @@ def test_a_record_of_a_newer_harness_is_refused(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert "999" in done.stdout + done.stderr
     assert done.returncode in (3, 4)
+
+
+@pytest.mark.parametrize("kilobytes", [64, 400, 640])
+def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_written(tmp_path: Path, kilobytes: int) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    options = ["-o", f"size={kilobytes}k", "tmpfs", str(results)]
+    if subprocess.run(["mount", "-t", "tmpfs", *options], capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        with DrillRun(tmp_path, "drills/semantic_pathway") as run:
+            assert run.wait() in (1, 3), run.output  # 3: not even the report could be written
+            assert "No space left" in run.output
+            assert "Traceback" not in run.output
+            assert (run.case() / "timeline.jsonl").stat().st_size > 0
+        assert not list((tmp_path / "state").glob("**/*.jsonl")), "nothing is left in force"
+    finally:
+        subprocess.run(["umount", str(results)], check=True)
