@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.judge import quantities
 from harness.judge.checks import Check, CheckResult, answer, check_from_json
+from harness.judge.durability import BAD
 from harness.judge.summary import CaseSummary
 from harness.model import SCHEMA_VERSION, Estimate, Verdict, json_number
 from harness.timeline.record import CaseRecord
@@ -140,7 +141,7 @@ def _healed(summary: CaseSummary) -> Condition:
 def _durability(summary: CaseSummary) -> list[Condition]:
     """Whatever a drill is about, an acknowledged memory that is gone or wrong is a failure."""
     result = summary.read_back
-    bad = {name: getattr(result, name) for name in ("lost", "stale", "corrupted", "misplaced")}
+    bad = {name: getattr(result, name) for name in BAD}
     if not any(bad.values()):
         return []
     counts = ", ".join(f"{count} {name}" for name, count in bad.items() if count)
@@ -221,8 +222,11 @@ def _plain(estimate: Estimate) -> dict[str, Any]:
 
 def _read_back(summary: CaseSummary) -> dict[str, Any]:
     result = summary.read_back
-    counts = ("acknowledged", "checked", "lost", "stale", "corrupted", "misplaced", "unrecallable", "unreachable")
-    return {name: getattr(result, name) for name in counts} | {"examples": result.examples}
+    counts = ("acknowledged", "checked", *BAD, "unrecallable", "unreachable")
+    return {name: getattr(result, name) for name in counts} | {
+        "examples": result.examples,
+        "findings": result.findings,
+    }
 
 
 def session_json(session: str, cases: list[dict[str, Any]]) -> dict[str, Any]:

@@ -130,13 +130,16 @@ class WindowView:
 
 
 class ReadBackView:
-    """Counts of acknowledged memories by what the read-back found: lost, stale, corrupted, misplaced, unrecallable."""
+    """Counts of acknowledged memories by what the read-back found: lost, stale, corrupted, resurrected, leaked and so on.
+
+    :class:`~harness.judge.durability.ReadBack` says what each means.
+    """
 
     def __init__(self, context: CaseContext) -> None:
         self._context = context
 
     def __getattr__(self, name: str) -> Measured:
-        if name.startswith("_") or name not in ReadBack.__dataclass_fields__ or name == "examples":
+        if name.startswith("_") or name not in ReadBack.__dataclass_fields__ or name in ("examples", "findings"):
             raise AttributeError(f"acknowledged memories are not counted as '{name}'")
         return Measured(self._context, "case", f"acknowledged_memories.{name}", {})
 

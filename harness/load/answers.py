@@ -77,6 +77,8 @@ def read_answer(op: int, status: int, body: bytes, item: int, space: int, versio
         reading = _store(status, answer, item, version)
     elif op == Op.READ:
         reading = _read(answer, item, space)
+    elif op == Op.DELETE:
+        reading = Reading(_OK if answer.get("memory_id", memory_id(item)) == memory_id(item) else _WRONG_ANSWER)
     else:
         reading = _completion(answer)
     return reading if strict else reading._replace(outcome=_NOT_JSON)
@@ -85,6 +87,9 @@ def read_answer(op: int, status: int, body: bytes, item: int, space: int, versio
 def _by_status(op: int, status: int) -> Reading:
     if op == Op.PATTERN_COMPLETION and status == _WEAK_CUE:
         # A documented answer: the cue was too weak to complete. It is no error, and nothing was found.
+        return Reading(_OK, found=int(Found.NO))
+    if op == Op.DELETE and status == 404:
+        # It was gone already, which is all that a delete asks for.
         return Reading(_OK, found=int(Found.NO))
     if 400 <= status < 500:
         found = int(Found.NO) if op == Op.READ and status == 404 else 0

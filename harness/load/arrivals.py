@@ -71,7 +71,7 @@ class Arrivals:
         workload, data = self._workload, self._workload.data
         op = np.searchsorted(self._op_edges, draws[:, 0], side="right").astype(np.uint8)
         cue = (np.searchsorted(self._cue_edges, draws[:, 4], side="right") + int(Cue.TEXT)).astype(np.uint8)
-        cue[op == Op.STORE] = Cue.NONE
+        cue[(op == Op.STORE) | (op == Op.DELETE)] = Cue.NONE
         cue[op == Op.EMBEDDING_SEARCH] = Cue.EXACT
         cue[op == Op.PATTERN_COMPLETION] = Cue.PARTIAL
         return Chunk(

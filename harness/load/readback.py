@@ -16,12 +16,13 @@ from typing import Any
 
 import gevent
 import numpy as np
+import orjson
 from gevent.pool import Pool
 
 from harness.errors import ExchangeFailed, HarnessError
 from harness.load.answers import read_answer
 from harness.load.exchange import HttpPool, endpoint_of
-from harness.load.payload import PayloadBank
+from harness.load.payload import PayloadBank, parse_origin
 from harness.load.pipe import commands, read_plan, say
 from harness.load.plan import KEY_VARIABLE, ProcessPlan
 from harness.load.verify import VERIFY_FILE, acknowledged_pairs
@@ -43,6 +44,7 @@ class Readback:
     def __init__(self, plan: ProcessPlan, deadline: float) -> None:
         endpoint = endpoint_of(plan.base_url)
         bank = PayloadBank(plan.workload, plan.seed)
+        self._bank = bank
         self._plan = plan
         self._deadline = deadline
         self._requests = Requests(plan.workload, bank, endpoint, os.environ.get(KEY_VARIABLE))
@@ -54,7 +56,7 @@ class Readback:
         """Ask for one memory, by id or by its embedding, and write the line."""
         request = self._requests.build(op, item, space, item % self._plan.workload.users, Cue.EXACT, 0)
         status, outcome = 0, Outcome.TIMEOUT
-        reading = None
+        reading, body = None, b""
         while (left := self._deadline - time.monotonic()) > 0:
             try:
                 status, body, _ = self._pool.exchange(request, min(left, self._plan.workload.request_timeout_s))
@@ -68,19 +70,20 @@ class Readback:
             gevent.sleep(_PAUSE_S)
         found = reading is not None and reading.found == Found.YES
         self._count(op, status, outcome, found)
-        self._lines.append(
-            {
-                "t": time.monotonic(),
-                "by": "id" if op == Op.READ else "embedding",
-                "space": space,
-                "item": item,
-                "status": status,
-                "outcome": outcome.name.lower(),
-                "seen_item": item if found else None,
-                "seen_version": reading.version if reading is not None and found else None,
-                "rank": reading.rank if reading is not None else 0,
-            }
-        )
+        line: dict[str, Any] = {
+            "t": time.monotonic(),
+            "by": "id" if op == Op.READ else "embedding",
+            "space": space,
+            "item": item,
+            "status": status,
+            "outcome": outcome.name.lower(),
+            "seen_item": item if found else None,
+            "seen_version": reading.version if reading is not None and found else None,
+            "rank": reading.rank if reading is not None else 0,
+        }
+        if status == 200:
+            line |= shown_by_id(body, self._bank) if op == Op.READ else shown_by_recall(body, item, space)
+        self._lines.append(line)
 
     def _count(self, op: Op, status: int, outcome: Outcome, found: bool) -> None:
         self.counts["asked"] += 1
@@ -98,6 +101,35 @@ class Readback:
         """Finish the file."""
         self._lines.close()
         self._pool.close()
+
+
+def shown_by_id(body: bytes, bank: PayloadBank) -> dict[str, Any]:
+    """Whose write the content of a ``GET /memories/{id}`` says it is, and whether it is that to the letter."""
+    content = _json(body).get("content")
+    origin = parse_origin(content) if isinstance(content, str) else None
+    if origin is None:
+        return {"seen_item": None, "seen_version": None, "seen_space": None, "whole": False}
+    item, version, space = origin
+    whole = content == bank.content(item, version, space)
+    return {"seen_item": item, "seen_version": version, "seen_space": space, "whole": whole}
+
+
+def shown_by_recall(body: bytes, item: int, space: int) -> dict[str, Any]:
+    """How often the memory is among the results of a recall, and how many of them belong to another space."""
+    bands = _json(body).get("memories")
+    entries = [e for band in bands.values() if isinstance(band, list) for e in band] if isinstance(bands, dict) else []
+    contents = [e.get("content") for e in entries if isinstance(e, dict)]
+    origins = [origin for text in contents if isinstance(text, str) and (origin := parse_origin(text))]
+    copies = sum(origin[0] == item and origin[2] == space for origin in origins)
+    return {"copies": copies, "strangers": sum(origin[2] != space for origin in origins)}
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def verify(plan: ProcessPlan, deadline_s: float, sample: int) -> dict[str, int]:

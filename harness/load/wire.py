@@ -42,6 +42,9 @@ class Requests:
                 common,
                 name,
             )
+        if op == Op.DELETE:
+            line = b"DELETE %b/api/v1/memories/%b HTTP/1.1\r\n" % (self._prefix, memory_id(item).encode())
+            return b"%b%bx-user-id: %b\r\nContent-Length: 0\r\n\r\n" % (line, common, name)
         if op == Op.PATTERN_COMPLETION:
             body = b'{"partial_episode":{"known_fields":{"what":"%b"},"partial_embedding":%b,"cue_strength":0.8}}' % (
                 self._bank.words(item).encode(),

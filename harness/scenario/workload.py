@@ -30,12 +30,15 @@ class Operations:
     recall: float
     embedding_search: float
     pattern_completion: float = 0.0
+    delete: float = 0.0  # ours, beyond the public schema
 
-    def shares(self) -> tuple[float, float, float, float]:
-        """The weights as shares of one, in the order of :class:`harness.model.Op`."""
-        weights = (self.store, self.recall, self.embedding_search, self.pattern_completion)
+    def shares(self) -> tuple[float, ...]:
+        """The weights as shares of one, in the order of :class:`harness.model.Op`, as far as there are any."""
+        weights = [self.store, self.recall, self.embedding_search, self.pattern_completion]
+        if self.delete:
+            weights += [0.0, self.delete]  # no schedule reads by id
         total = sum(weights)
-        return (weights[0] / total, weights[1] / total, weights[2] / total, weights[3] / total)
+        return tuple(weight / total for weight in weights)
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ class Workload:
             "description": self.description,
             "duration": {"total_seconds": self.duration_s},
             "arrival": self.arrival.as_json(),
-            "operations": {f"{key}_weight": value for key, value in dataclasses.asdict(self.operations).items()},
+            "operations": _weights(self.operations),
             "data": {
                 "num_nodes": data.num_nodes,
                 "embedding_dim": data.embedding_dim,
@@ -189,6 +192,12 @@ class Workload:
             "chaos": {"enabled": self.chaos_enabled},
             "harness": ours,
         }
+
+
+def _weights(operations: Operations) -> dict[str, float]:
+    """As they stand in TOML; without the one the public schema lacks, where it is not used."""
+    found = {f"{key}_weight": value for key, value in dataclasses.asdict(operations).items()}
+    return found if operations.delete else {k: v for k, v in found.items() if k != "delete_weight"}
 
 
 def load_workload(path: Path) -> Workload:
@@ -231,9 +240,10 @@ def _operations(table: Table) -> Operations:
         table.number("recall_weight", low=0.0, high=1e9),
         table.number("embedding_search_weight", low=0.0, high=1e9),
         table.number("pattern_completion_weight", 0.0, low=0.0, high=1e9),
+        table.number("delete_weight", 0.0, low=0.0, high=1e9),
     )
     table.finish()
-    if operations.store + operations.recall + operations.embedding_search + operations.pattern_completion <= 0:
+    if sum(dataclasses.astuple(operations)) <= 0:
         raise table.fail("store_weight", "one weight at least must be above zero")
     return operations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 from harness.errors import UsageError
 from harness.faults.base import Fault
@@ -14,8 +14,8 @@ _BY_ENDING: tuple[tuple[str, Any], ...] = (
     ("_rate", 1.0),
     ("_share", 0.5),
     ("_ms", 40.0),
+    ("bytes_per_s", 20_000.0),
     ("_s", 1.0),
-    ("_kb_per_s", 64.0),
     ("_mb", 64.0),
     ("_bytes", 64),
     ("_percent", 50.0),
@@ -26,7 +26,8 @@ _COUNT = 2
 def dose_of(kind: type[Fault]) -> Fault:
     """The fault with every field it wants. Raises :class:`UsageError` where none of the guesses is a dose of it."""
     values: dict[str, Any] = {"kind": kind.kind}
-    for one in dataclasses.fields(kind):
+    fields: Any = dataclasses.fields(cast(Any, kind))
+    for one in fields:
         if one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
             values[one.name] = next((v for end, v in _BY_ENDING if one.name.endswith(end)), _COUNT)
     return fault_from_json(values)

@@ -23,7 +23,7 @@ from typing import Any
 
 from harness.cli import main as harness_command
 from harness.errors import HarnessError
-from harness.faults import state
+from harness.faults import capability, state
 from harness.faults.base import Fault
 from harness.faults.journal import read_journal
 from harness.report.session import judge_folder
@@ -68,7 +68,8 @@ class Lane:
     def __init__(self, folder: Path, seed: int, kinds: list[str]) -> None:
         self._folder = folder
         self._random = random.Random(seed)
-        self._doses = {kind: fault for kind, fault in doses().items() if not kinds or kind in kinds}
+        able = {kind: fault for kind, fault in doses().items() if not capability.missing(fault.requires, None)}
+        self._doses = {kind: fault for kind, fault in able.items() if not kinds or kind in kinds}
         self._lifetimes: dict[str, float] = {}
         self._unreached: set[tuple[str, str]] = set()
         self._target: EmbeddedTarget | None = None
@@ -135,7 +136,7 @@ class Lane:
     def _url_for(self, fault: Fault) -> str:
         """The lane's own target where that can take the fault; else the victim starts one of its own."""
         assert self._target is not None
-        attached = self._target.capabilities.names - {"restart"}
+        attached = self._target.capabilities.names - {"restart", "process", "data_dir", "disk_shim"} | {"proxy"}
         return self._target.base_url if set(fault.requires) <= attached else ""
 
     def _await_death(self, pid: int, armed: int, death: Death) -> tuple[float, int]:

@@ -29,13 +29,11 @@ from harness.settings import scenarios_folder
 from harness.targets.attached import AttachedTarget
 from harness.targets.base import Target
 from harness.targets.embedded import EmbeddedTarget
+from harness.targets.proxied import ProxiedTarget
 from harness.timeline.jsonl import JsonLines
 from harness.timeline.record import CaseWriter
 
-CONFIG = (
-    "[features]\ndual_memory_types = true\nblended_recall = true\n"
-    "[consolidation]\ninterval_seconds = 0.1\n"
-)
+CONFIG = "[features]\ndual_memory_types = true\nblended_recall = true\n[consolidation]\ninterval_seconds = 0.1\n"
 SURVIVED = 0
 REFUSED = 3
 
@@ -86,20 +84,26 @@ def live(life: Life, armed: int) -> int:
     os.write(armed, b"a")
     try:
         with Ledger(life.case / "ledger.jsonl") as ledger:
-            target = _target(life, ledger)
+            target = _target(life, fault, ledger)
             _arrange(life, fault)
             if life.whole:
                 ExperimentRun(_experiment(life, fault), target, writer, ledger).run()
                 return SURVIVED
             with target:
-                ledger.claim(target.base_url, wait_s=10.0)
+                ledger.claim(target.claimed_url, wait_s=10.0)
                 with Injection(
-                    fault, target, ledger, hold_s=60.0, record=_record(writer), effect_deadline_s=3.0, observe_heal_s=3.0
+                    fault,
+                    target,
+                    ledger,
+                    hold_s=60.0,
+                    record=_record(writer),
+                    effect_deadline_s=3.0,
+                    observe_heal_s=3.0,
                 ):
                     threading.Event().wait(min(life.hold_s, fault.longest_hold_s))
     except HarnessError as error:
         writer.event("aborted", reason=str(error))
-        print(error, flush=True)
+        print(error, flush=True)  # noqa: T201  its log
         return REFUSED
     writer.event("run_ended")
     return SURVIVED
@@ -130,10 +134,17 @@ def _record(writer: CaseWriter) -> Any:
     return record
 
 
-def _target(life: Life, ledger: Ledger) -> Target:
+def _target(life: Life, fault: Fault, ledger: Ledger) -> Target:
+    """The target as the fault wants it started."""
+    found: Target
     if life.url:
-        return AttachedTarget(life.url, claimed=True)
-    return EmbeddedTarget(life.case, config_text=CONFIG, register=ledger.register_process)
+        found = AttachedTarget(life.url, claimed=True)
+    else:
+        shim = "disk_shim" in fault.wants
+        found = EmbeddedTarget(life.case, config_text=CONFIG, register=ledger.register_process, disk_shim=shim)
+    if "proxy" in fault.wants:
+        return ProxiedTarget(found, life.case, register=ledger.register_process)
+    return found
 
 
 def _arrange(life: Life, fault: Fault) -> None:
