@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.judge.soak_abort import AbortWatch
@@ -86,6 +86,17 @@ class CriterionResult:
         }
 
 
+def _scaled(unit: str) -> str:
+    """A unit of time, or per time, says that it is scaled."""
+    if unit in ("h", "s"):
+        return f"scaled {unit}"
+    return unit.replace("/h", "/scaled h")
+
+
+def _scaled_text(text: str) -> str:
+    return text.replace("MB/h", "MB/scaled h").replace(" an hour", " a scaled hour")
+
+
 @dataclass(frozen=True)
 class Question:
     """What a criterion is judged from."""
@@ -116,6 +127,9 @@ class Question:
         below: bool = True,
     ) -> CriterionResult:
         """A result; decided now where it is decided and no earlier moment is given."""
+        if self.series.time_scale != 1:
+            estimate = replace(estimate, unit=_scaled(estimate.unit))
+            reason = _scaled_text(reason)
         at = decided_at_s
         if at is None:
             at = math.nan if verdict is Verdict.INCONCLUSIVE else self.series.end_s

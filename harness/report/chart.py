@@ -327,8 +327,9 @@ def _hover(plot: _Plot) -> list[str]:
     for index, x in enumerate(xs.tolist()):
         values = ", ".join(f"{line.label} {number(float(line.y[index]), plot.chart.unit)}" for line in lines)
         left, right = plot.x(x - half), plot.x(x + half)
+        when = f"{x - half:.6g}–{x + half:.6g} {plot.chart.x_unit}"
         found.append(
             f'<rect class="hover" x="{left:.1f}" y="{plot.top:.1f}" width="{max(0.1, right - left):.1f}" '
-            f'height="{plot.chart.height:.1f}"><title>{x - half:.6g}–{x + half:.6g} {plot.chart.x_unit}: {escape(values)}</title></rect>'
+            f'height="{plot.chart.height:.1f}"><title>{when}: {escape(values)}</title></rect>'
         )
     return found

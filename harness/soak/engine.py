@@ -20,6 +20,7 @@ from harness.engram.client import EngramClient
 from harness.errors import Aborted, HarnessError
 from harness.faults.healing import heal_all
 from harness.faults.ledger import Ledger
+from harness.judge.soak_abort import Met
 from harness.judge.soak_verdict import SoakJudgement
 from harness.load.plan import LoadPlan
 from harness.load.statistics import LiveStats
@@ -92,6 +93,7 @@ class SoakRun:
         self._record: SoakRecord | None = None
         self._judgement: SoakJudgement | None = None
         self._never = threading.Event()
+        self._aborted = False
         self._due = _Due()
         self._origin = 0.0  # monotonic instant of the soak's second 0
         self._observed_s = resumed.observed_s if resumed else 0.0
@@ -117,7 +119,8 @@ class SoakRun:
                 finally:
                     target.stop()
         except HarnessError as error:
-            self._writer.event("stopped", at_s=self._at(), reason=str(error))
+            if not self._aborted:
+                self._writer.event("stopped", at_s=self._at(), reason=str(error))
             raise
         except BaseException as error:
             what = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
@@ -253,8 +256,9 @@ class SoakRun:
         tail = target.log_tail(12)
         what = "the target's process is gone" if target.owned else "the target does not answer any more"
         self._writer.event("target_died", at_s=self._at(), reason=what, log=tail)
-        if self._record is not None:
-            self._record.series.event({"event": "target_died", "at_s": self._at(), "reason": what})
+        assert self._record is not None
+        self._record.series.event({"event": "target_died", "at_s": self._at(), "reason": what})
+        self._abort_on(self._record.watch.look(self._record.series, window_closed=False))
         raise Aborted(what + (f"; its log ends: {tail}" if tail else ""), where=str(self.folder))
 
     def _look_at_windows(self, now: float) -> None:
@@ -288,8 +292,12 @@ class SoakRun:
             self._writer.resources(self._resource_line(about))
         met = self._record.add(record)
         self._beat()
+        self._abort_on(met)
+
+    def _abort_on(self, met: Met | None) -> None:
         if met is not None:
-            self._writer.event("aborted", at_s=to_s, trigger=met.trigger.name, reason=met.detail)
+            self._aborted = True
+            self._writer.event("aborted", at_s=self._at(), trigger=met.trigger.name, reason=met.detail)
             raise Aborted(f"abort trigger {met.trigger.name}: {met.detail}", where=str(self.folder))
 
     @property
