@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -120,6 +121,8 @@ class MemoryApi:
         core = self._core
         if core.defects.strikes("lost_ack"):
             return
+        if core.defects.strikes("leaked_write"):
+            memory = replace(memory, space=next((s for s in core.store.spaces if s != memory.space), "elsewhere"))
         replacing = core.store.peek(memory.space).get(memory.id) is not None
         if replacing and core.defects.strikes("stale_version"):
             return

@@ -75,7 +75,7 @@ def claim(host: str, port: int) -> socket.socket:
 
 def build(config: Config, defects: Defects, options: Options, environment: Mapping[str, str]) -> Core:
     """All shared parts, with what is on disk recovered."""
-    store = Store(options.data_dir, config.storage, say)
+    store = Store(options.data_dir, config.storage, say, defects)
     seed = config.chaos.chaos_seed if config.chaos.chaos_seed >= 0 else None
     chaos = Chaos(defects, seed, lambda: list(store.spaces.values()))
     core = Core(

@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness.reference.config import Storage
+from harness.reference.defects import Defects
 from harness.reference.failures import StartupRefusedError
+from harness.reference.forgetful import Forgetful
 from harness.reference.frames import MAGIC, Scan, frame, read_frames
 from harness.reference.memory import Deletion, Memory, decode, encode
 from harness.reference.space import Space
@@ -23,7 +25,9 @@ _FOOTER = b"\xffend of snapshot"
 class Store:
     """Spaces backed by snapshot and log. Files are numbered by generation: log G holds what snapshot G lacks."""
 
-    def __init__(self, directory: Path, settings: Storage, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, directory: Path, settings: Storage, say: Callable[[str], None], defects: Defects | None = None
+    ) -> None:
         self.spaces: dict[str, Space] = {}
         self.writer: LogWriter | None = None
         self.snapshot_bytes = 0
@@ -31,6 +35,7 @@ class Store:
         self._directory = directory
         self._settings = settings
         self._say = say
+        self._forgetful = Forgetful(defects or Defects(), directory / "clean")
         self._generation = 0
         self._compacting = False
         self._compact_after = 0.0
@@ -56,6 +61,7 @@ class Store:
         if logs != list(range(first, first + len(logs))) or (snapshots and not logs):
             raise StartupRefusedError(f"{self._directory}: a log file is missing (found {logs} from {first} on)")
         self._generation = logs[-1] if logs else first
+        self._forgetful.before_recovery(self._path("log-", self._generation))
         if snapshots:
             self._load(self._path("snapshot-", first), accept_damage, may_be_torn=False)
             self.snapshot_bytes = self._path("snapshot-", first).stat().st_size
@@ -83,6 +89,9 @@ class Store:
         def apply() -> None:
             self.space(space).delete(memory_id)
 
+        if self._forgetful.skips_deletes:
+            apply()
+            return
         await self._append(Deletion(memory_id, space), apply)
 
     async def close(self) -> None:
@@ -90,6 +99,7 @@ class Store:
         if self.writer is not None:
             await self.writer.close()
         self._thread.shutdown(wait=True)
+        self._forgetful.stopped_in_order()
         os.close(self._lock)
 
     async def _append(self, record: Memory | Deletion, apply: Callable[[], None]) -> None:

@@ -312,6 +312,8 @@ LOOKS: dict[str, tuple[list[str], Look]] = {
     "breaker_flaps": (["breaker_flaps=0.4"], breaker_open_at_times),
     "recall_truncated": ([], fewer_results),
 }
+# Looked for in test_durability_defects.py: they show over a crash only, or in another space.
+DURABILITY = {"leaked_write", "lost_tail", "second_generation_loss", "resurrected_deletes"}
 # Defects under which the usual twenty-four memories cannot be stored or be consolidated.
 _UNPOPULATED = {
     "lost_ack", "ack_before_write", "stale_version", "error_rate", "errors_counter_silent", "fd_leak",
@@ -320,7 +322,7 @@ _UNPOPULATED = {
 
 
 def test_every_defect_is_looked_for() -> None:
-    assert LOOKS.keys() == {defect.name for defect in TABLE}
+    assert LOOKS.keys() | DURABILITY == {defect.name for defect in TABLE}
     assert len(TABLE) >= 25
 
 

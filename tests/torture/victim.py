@@ -103,7 +103,7 @@ def live(life: Life, armed: int) -> int:
                     threading.Event().wait(min(life.hold_s, fault.longest_hold_s))
     except HarnessError as error:
         writer.event("aborted", reason=str(error))
-        print(error, flush=True)  # noqa: T201  its log
+        print(error, flush=True)
         return REFUSED
     writer.event("run_ended")
     return SURVIVED
