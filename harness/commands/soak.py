@@ -20,12 +20,15 @@ _SCENARIO = "soak/phase0.toml"
 def register(commands: Any) -> None:
     """Add the command's parser."""
     soak = commands.add_parser("soak", help="hours of one load on one target, recorded, resumable, judged")
-    soak.add_argument("--duration", metavar="D", help="24h, 20m, 90s (default: the scenario's, 24h)")
+    soak.add_argument("--profile", default="full", help="full (24 h), or the rehearsals staging, ci, quick")
+    soak.add_argument("--duration", metavar="D", help="24h, 20m, 90s (default: the profile's)")
     soak.add_argument("--scenario", type=Path, metavar="F", help="soak scenario (default: scenarios/soak/phase0.toml)")
     soak.add_argument("--seed", default=hex(DEFAULT_SEED), help="decimal or 0x (default: 0xDEADBEEF)")
     soak.add_argument("--faults", default="none", metavar="none|SCHEDULE", help="a schedule of scenarios/soak/faults/")
-    soak.add_argument("--time-scale", type=float, default=1.0, metavar="K", help="divide every duration by K")
-    soak.add_argument("--rate", type=float, metavar="OPS", help="operations per second (default: the workload's)")
+    soak.add_argument(
+        "--time-scale", type=float, metavar="K", help="divide every duration by K (default: the profile's)"
+    )
+    soak.add_argument("--rate", type=float, metavar="OPS", help="operations per second (default: the profile's)")
     soak.add_argument("--target", default="embedded", help="embedded, or http://host:port")
     soak.add_argument("--i-own-this-target", action="store_true", help="faults may go into --target")
     soak.add_argument("--defect", action="append", default=[], metavar="NAME[=M]", help="of the embedded target")
@@ -53,6 +56,7 @@ def _soak(arguments: argparse.Namespace) -> int:
     else:
         plan = make_plan(
             arguments.scenario or scenarios_folder() / _SCENARIO,
+            profile=arguments.profile,
             duration=arguments.duration,
             time_scale=arguments.time_scale,
             seed=_seed(arguments.seed),

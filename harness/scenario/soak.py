@@ -71,13 +71,22 @@ class Recording:
 
 
 @dataclass(frozen=True)
+class SoakProfile:
+    """How long the soak is, how much faster than life it runs, and at what rate (None: the workload's own)."""
+
+    duration_h: float
+    time_scale: float
+    rate_ops_per_s: float | None
+
+
+@dataclass(frozen=True)
 class SoakScenario:
     """A soak, read and checked. ``workload`` is a file name beside the scenario's parent directory."""
 
     name: str
     description: str
     workload: str
-    duration_h: float
+    profiles: dict[str, SoakProfile]
     record: Recording
     target: dict[str, float | bool]
     criteria: tuple[Criterion, ...]
@@ -97,6 +106,7 @@ def soak_from_json(values: dict[str, Any]) -> SoakScenario:
     return SoakScenario(
         **{
             **values,
+            "profiles": {name: SoakProfile(**profile) for name, profile in values["profiles"].items()},
             "record": Recording(**values["record"]),
             "criteria": tuple(Criterion(**c) for c in values["criteria"]),
             "aborts": tuple(AbortTrigger(**a) for a in values["aborts"]),
@@ -112,7 +122,7 @@ def load_soak(path: Path) -> SoakScenario:
         name=document.text("name"),
         description=document.text("description", ""),
         workload=document.text("workload"),
-        duration_h=document.number("duration_h", low=1e-3, high=24.0 * 30),
+        profiles=_profiles(document.table("profiles")),
         record=_recording(document.table("record")),
         target={
             "consolidation_interval_s": target.number("consolidation_interval_s", low=0.05),
@@ -124,6 +134,20 @@ def load_soak(path: Path) -> SoakScenario:
     )
     target.finish()
     document.finish()
+    return found
+
+
+def _profiles(tables: Table) -> dict[str, SoakProfile]:
+    found = {}
+    for name in tables:
+        table = tables.table(name)
+        found[name] = SoakProfile(
+            table.number("duration_h", low=1e-3, high=24.0 * 30),
+            table.number("time_scale", low=1.0, high=100_000.0),
+            table.number("rate_ops_per_s", None, low=1.0, high=100_000.0),
+        )
+        table.finish()
+    tables.finish()
     return found
 
 

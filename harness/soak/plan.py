@@ -124,8 +124,9 @@ def plan_from_json(values: dict[str, Any]) -> SoakPlan:
 def make_plan(
     scenario: Path,
     *,
+    profile: str = "full",
     duration: str | None = None,
-    time_scale: float = 1.0,
+    time_scale: float | None = None,
     seed: int,
     rate_ops_per_s: float | None = None,
     faults: str = "none",
@@ -134,12 +135,24 @@ def make_plan(
     defects: tuple[str, ...] = (),
     processes: int = 1,
 ) -> SoakPlan:
-    """Read the scenario and check everything. Raises :class:`UsageError` or ``ConfigError``."""
+    """Read the scenario and check everything; what is given beats the profile.
+
+    Raises :class:`UsageError` or ``ConfigError``.
+    """
     soak = load_soak(scenario)
+    if profile not in soak.profiles:
+        raise UsageError(
+            f"there is no profile {profile!r}", where=str(scenario), hint=f"one of {', '.join(soak.profiles)}"
+        )
+    chosen = soak.profiles[profile]
+    rate_ops_per_s = rate_ops_per_s if rate_ops_per_s is not None else chosen.rate_ops_per_s
+    time_scale = time_scale if time_scale is not None else chosen.time_scale
     workload = load_workload(scenario.parent.parent / soak.workload)
     if rate_ops_per_s is not None:
+        if not (math.isfinite(rate_ops_per_s) and rate_ops_per_s > 0):
+            raise UsageError(f"a rate of {rate_ops_per_s!r} operations per second cannot be offered")
         workload = workload.at_rate(rate_ops_per_s)
-    duration_s = parse_duration(duration) if duration is not None else soak.duration_h * 3600.0
+    duration_s = parse_duration(duration) if duration is not None else chosen.duration_h * 3600.0
     if not (math.isfinite(time_scale) and time_scale >= 1.0):
         raise UsageError(f"--time-scale {time_scale!r} must be 1 or more")
     if duration_s / time_scale < 4 * LEAST_INTERVAL_S:
