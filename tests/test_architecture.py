@@ -36,16 +36,18 @@ ROOMS = {
     "runner": 4,
     "settings": 4,
     "drilling": 5,
+    "fault_fixtures": 5,
     "soak": 5,
     "rollout": 5,
     "pytest_plugin": 6,
+    "soak_plugin": 6,
     "commands": 6,
     "cli": 7,
 }
 # May be imported by a sibling: what every target offers is what faults, drills and targets agree on.
 SHARED = {"harness.targets.base"}
 ONLY_IN = {
-    "pytest": ("harness/pytest_plugin.py", "harness/commands/drill.py"),
+    "pytest": ("harness/pytest_plugin.py", "harness/fault_fixtures.py", "harness/soak_plugin.py", "harness/commands/drill.py"),
     "locust": ("harness/load/",),
     "gevent": ("harness/load/",),
     "docker": ("harness/targets/docker",),
