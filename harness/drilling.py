@@ -38,6 +38,7 @@ from harness.settings import Settings
 from harness.targets.attached import AttachedTarget
 from harness.targets.base import Target
 from harness.targets.embedded import EmbeddedTarget
+from harness.targets.proxied import ProxiedTarget
 from harness.timeline.jsonl import write_json_atomically
 from harness.timeline.record import CaseWriter, read_case
 
@@ -68,16 +69,29 @@ class DrillSession:
         self.workload: Workload = workload.at_rate(self.profile.rate_ops_per_s)
         self.limits = Limits(self.objectives)
 
-    def new_target(self, folder: Path, ledger: Ledger) -> Target:
-        """The target of one case: a fresh embedded Engram, or the attached one."""
+    def new_target(self, folder: Path, ledger: Ledger, wants: frozenset[str] = frozenset()) -> Target:
+        """The target of one case: a fresh embedded Engram, or the attached one; started as the fault ``wants`` it.
+
+        ``proxy``: behind the network fault proxy, where it may be harmed. ``disk_shim``: with the disk shim between
+        it and its files, where it is ours to start.
+        """
         settings = self.settings
-        if not settings.embedded:
-            return AttachedTarget(settings.target, claimed=settings.i_own_this_target)
+        target: Target
+        if settings.embedded:
+            target = self._embedded(folder, ledger, shimmed="disk_shim" in wants)
+        else:
+            target = AttachedTarget(settings.target, claimed=settings.i_own_this_target)
+        if "proxy" in wants and target.owned:
+            return ProxiedTarget(target, folder, register=ledger.register_process)
+        return target
+
+    def _embedded(self, folder: Path, ledger: Ledger, *, shimmed: bool) -> EmbeddedTarget:
         return EmbeddedTarget(
             folder,
             config_text=engram_toml(self.profile),
-            defects=settings.defects,
+            defects=self.settings.defects,
             register=ledger.register_process,
+            disk_shim=shimmed,
         )
 
 
@@ -142,7 +156,7 @@ class Drill:
         )
         writer = CaseWriter(self.folder, self._clock)
         with Ledger(self.folder / "ledger.jsonl", clock=self._clock) as ledger:
-            target = session.new_target(self.folder, ledger)
+            target = session.new_target(self.folder, ledger, fault.wants)
             ExperimentRun(experiment, target, writer, ledger, clock=self._clock, progress=self._progress).run()
         summary = CaseSummary(read_case(self.folder))
         self._raise_if_meaningless()

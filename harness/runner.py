@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.clock import Clock, SystemClock
+from harness.engram.capabilities import Capabilities
 from harness.engram.client import EngramClient
 from harness.errors import Aborted, CapabilityMissing, HarnessError, NotExercised
+from harness.faults import capability
 from harness.faults.base import Fault
 from harness.faults.flags import flags_recipe
 from harness.faults.injection import Injection
@@ -125,14 +127,12 @@ class ExperimentRun:
 
     def _stages(self) -> None:
         self._show("start", 0.0)
+        self._manifest(capability.missing(self.experiment.requires, None))
+        capability.require_host(self.experiment.requires)
         self._target.start()
         self._manifest()
-        self._ledger.claim(self._target.base_url)
-        missing = self.experiment.requires - self._target.capabilities.names
-        if missing:
-            reasons = self._target.capabilities.reasons
-            why = "; ".join(f"{name}: {reasons.get(name, 'not there')}" for name in sorted(missing))
-            raise CapabilityMissing(f"the target lacks what this drill needs: {why}", where=self._target.base_url)
+        self._ledger.claim(self._target.claimed_url)
+        capability.require(self.experiment.requires, self._target)
         with self._target.client() as client, self._flags(client):
             load = self._start_load(client)
             self._wait(WARM_UP_S, "warm-up")
@@ -326,8 +326,10 @@ class ExperimentRun:
         self._target.stop()
         self._writer.close()
 
-    def _manifest(self) -> None:
+    def _manifest(self, missing: dict[str, str] | None = None) -> None:
+        """Write it; before the target is there, only what this machine is ``missing`` is known of capabilities."""
         experiment = self.experiment
+        found = Capabilities(frozenset(), missing) if missing is not None else self._target.capabilities
         self._writer.manifest(
             {
                 "case": experiment.name,
@@ -341,8 +343,8 @@ class ExperimentRun:
                 "slo": experiment.objectives.as_json(),
                 "target": self._target.describe(),
                 "capabilities": {
-                    "present": sorted(self._target.capabilities.names),
-                    "missing": dict(self._target.capabilities.reasons),
+                    "present": sorted(found.names),
+                    "missing": dict(found.reasons),
                 },
                 **experiment.facts,
             }

@@ -133,14 +133,10 @@ def _packet_filter() -> str:
     program = shutil.which("iptables")
     if program is None:
         return "iptables is not installed"
+    rule = "-i lo -p tcp --dport 1 -m statistic --mode random --probability 0.5 -m comment --comment x -j DROP"
+    command = [program, "-w", "2", "-C", "INPUT", *rule.split()]
     try:
-        done = subprocess.run(
-            [program, "-w", "2", "-C", "INPUT", "-i", "lo", "-p", "tcp", "--dport", "1", "-m", "statistic"]
-            + ["--mode", "random", "--probability", "0.5", "-m", "comment", "--comment", "x", "-j", "DROP"],
-            capture_output=True,
-            timeout=10,
-            check=False,
-        )
+        done = subprocess.run(command, capture_output=True, timeout=10, check=False)
     except (OSError, subprocess.SubprocessError) as error:
         return f"iptables does not work: {error}"
     said = done.stderr.decode("utf-8", "replace")

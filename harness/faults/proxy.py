@@ -1,8 +1,8 @@
 """The network fault proxy: ``python -m harness.faults.proxy``, a TCP relay in front of the target that can misbehave.
 
 It needs neither root nor netem. What it does to the bytes is a set of named *toxics*, put in and taken out over HTTP on
-a loopback port of its own: ``PUT /toxics/NAME``, ``DELETE /toxics/NAME``, ``GET /toxics`` (``{"active": [...]}``). It ends
-when its standard input does, so no fault outlives its harness.
+a loopback port of its own: ``PUT /toxics/NAME``, ``DELETE /toxics/NAME``, ``GET /toxics`` (``{"active": [...]}``). It
+ends when its standard input does, so no fault outlives its harness.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ from typing import Any
 from harness.errors import UsageError
 from harness.scenario.document import Table, read_document
 
+CORE_FAMILY = "dual_memory"
+FAMILIES = (CORE_FAMILY, "service", "process", "network", "resource", "storage", "clock", "dependencies", "composed")
 DOSES = ("semantic_latency_ms", "consolidation_fail_rate", "binding_corruption_rate")
 
 
@@ -26,6 +28,8 @@ class Profile:
     cohort_rates: tuple[float, ...]
     doses: dict[str, tuple[float, ...]]
     restart: bool
+    families: tuple[str, ...]
+    matrix: bool
     min_achieved_share: float
     max_schedule_lag_p99_ms: float
     max_host_lag_p99_ms: float
@@ -36,6 +40,7 @@ class Profile:
         values = dict(self.__dict__)
         values["doses"] = {name: list(doses) for name, doses in self.doses.items()}
         values["cohort_rates"] = list(self.cohort_rates)
+        values["families"] = list(self.families)
         return values
 
 
@@ -74,6 +79,8 @@ def _profile(name: str, table: Table, durations: Table, limits: Table) -> Profil
         cohort_rates=table.numbers("cohort_rates", low=0.0, high=1.0),
         doses={dose: table.numbers(dose, low=0.0) for dose in DOSES},
         restart=table.boolean("restart"),
+        families=_texts(table, "families", (CORE_FAMILY,)),
+        matrix=table.boolean("matrix", False),
         min_achieved_share=limits.number("min_achieved_share", low=0.5, high=1.0),
         max_schedule_lag_p99_ms=limits.number("max_schedule_lag_p99_ms", low=0.1),
         max_host_lag_p99_ms=limits.number("max_host_lag_p99_ms", low=0.1),
@@ -81,3 +88,10 @@ def _profile(name: str, table: Table, durations: Table, limits: Table) -> Profil
     )
     table.finish()
     return found
+
+
+def _texts(table: Table, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    value = table.raw(key, list(default))
+    if not isinstance(value, list) or not value or not all(item in FAMILIES for item in value):
+        raise table.fail(key, f"must be a list of families, not {value!r}", hint=f"of {', '.join(FAMILIES)}")
+    return tuple(value)

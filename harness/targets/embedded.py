@@ -24,6 +24,8 @@ _GATE = "import os,sys\nos.read(0,1) or os._exit(0)\nos.execv(sys.argv[1],sys.ar
 _POLL_S = 0.02
 _TAIL_BYTES = 16 * 1024
 SERVER = ("-m", "harness.reference")
+SHIM = ("-m", "harness.faults.disk_shim")  # a program of its own, started, never imported
+SHIM_CONTROL = "disk_shim.json"
 
 
 def _unregistered(identity: ProcessIdentity, what: str, scratch: Path | None) -> Callable[[], None]:
@@ -53,6 +55,7 @@ class EmbeddedTarget(Target):
         stop_grace_s: float = 5.0,
         register: Register = _unregistered,
         server: Sequence[str] = SERVER,
+        disk_shim: bool = False,
         clock: Clock | None = None,
     ) -> None:
         self._folder = folder
@@ -65,7 +68,8 @@ class EmbeddedTarget(Target):
         self._start_timeout_s = start_timeout_s
         self._stop_grace_s = stop_grace_s
         self._register = register
-        self._server = tuple(server)
+        self._server = (*SHIM, str(folder / SHIM_CONTROL), *server) if disk_shim else tuple(server)
+        self._offers = {"restart", "process", "data_dir"} | ({"disk_shim"} if disk_shim else set())
         self._clock = clock or SystemClock()
         self._child: subprocess.Popen[bytes] | None = None
         self._process: ProcessIdentity | None = None
@@ -86,7 +90,10 @@ class EmbeddedTarget(Target):
     def capabilities(self) -> Capabilities:
         if self._capabilities is None:
             with self.client() as client:
-                self._capabilities = probe_capabilities(client).plus("restart").plus("process").plus("data_dir")
+                found = probe_capabilities(client)
+            for name in sorted(self._offers):
+                found = found.plus(name)
+            self._capabilities = found
         return self._capabilities
 
     @property
