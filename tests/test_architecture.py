@@ -47,7 +47,12 @@ ROOMS = {
 # May be imported by a sibling: what every target offers is what faults, drills and targets agree on.
 SHARED = {"harness.targets.base"}
 ONLY_IN = {
-    "pytest": ("harness/pytest_plugin.py", "harness/fault_fixtures.py", "harness/soak_plugin.py", "harness/commands/drill.py"),
+    "pytest": (
+        "harness/pytest_plugin.py",
+        "harness/fault_fixtures.py",
+        "harness/soak_plugin.py",
+        "harness/commands/drill.py",
+    ),
     "locust": ("harness/load/",),
     "gevent": ("harness/load/",),
     "docker": ("harness/targets/docker",),
