@@ -9,7 +9,7 @@ Verdicts: FAIL where the trend is certainly above what is tolerated (99.5 %, as 
 it is below the margin with 95 %, else INCONCLUSIVE. The two bounds are the ends of the interval that is reported.
 Before :data:`SETTLE_BY_H` hours, the time the runbook gives memory to settle, a trend fails only where two hours of it
 show no sign of flattening out (warm-up does) and it has grown by more than one arena of the allocator (the rising
-tooth of a slow garbage collector looks like a leak until it drops).
+tooth of a slow garbage collector looks like a leak until it drops); up to twice that time it must not flatten out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FAIL_ALPHA = 0.005
 PASS_ALPHA = 0.05
 ARENA_MB = 64.0
 _EARLY_SPAN_H = 2.0
-_STEADY = 0.7  # of the whole trend, in its later half
+_STEADY_EARLY, _STEADY = 0.7, 0.5  # of the whole trend, that its later half must certainly show
 _WINDOWS = 72
 _LEAST_WINDOW_H = 150.0 / 3600.0
 _SAMPLES_A_WINDOW = 5
@@ -116,12 +116,12 @@ def leak_verdict(
     """
     trace = _trace(times_s, rss_mb, excluded, restarts, time_scale)
     limits = _Limits(margin_mb_per_h, margin_mb_per_h / 2 if tolerated_mb_per_h is None else tolerated_mb_per_h)
-    final = _look(trace, limits)
+    final = _confirmed(trace, limits)
     decided: float | None = None
     if final.verdict is not Verdict.INCONCLUSIVE:
         decided = float(trace.t[-1])
         for hour in range(math.ceil(decided) - 1, 0, -1):
-            if _look(trace.until(float(hour)), limits).verdict is not final.verdict:
+            if _confirmed(trace.until(float(hour)), limits).verdict is not final.verdict:
                 break
             decided = float(hour)
     return _in_seconds(final, decided, time_scale)
@@ -140,7 +140,7 @@ def leak_now(
     """As :func:`leak_verdict` from one look, some twenty times cheaper; ``decided_at_s`` is left out."""
     trace = _trace(times_s, rss_mb, excluded, restarts, time_scale)
     limits = _Limits(margin_mb_per_h, margin_mb_per_h / 2 if tolerated_mb_per_h is None else tolerated_mb_per_h)
-    return _in_seconds(_look(trace, limits), None, time_scale)
+    return _in_seconds(_confirmed(trace, limits), None, time_scale)
 
 
 def _in_seconds(found: LeakEstimate, decided_h: float | None, time_scale: float) -> LeakEstimate:
@@ -170,6 +170,17 @@ def _unknown(why: str) -> LeakEstimate:
     return LeakEstimate(no_estimate(UNIT, why), Verdict.INCONCLUSIVE, math.nan, why)
 
 
+def _confirmed(trace: _Trace, limits: _Limits) -> LeakEstimate:
+    """One look; once memory had its time to settle, a FAIL must have been seen an hour ago as well."""
+    found = _look(trace, limits)
+    span = float(trace.t[-1]) if len(trace.t) else 0.0
+    if found.verdict is not Verdict.FAIL or span < SETTLE_BY_H:
+        return found
+    if _look(trace.until(span - 1.0), limits).verdict is Verdict.FAIL:
+        return found
+    return replace(found, verdict=Verdict.INCONCLUSIVE, note="looks like a leak; the next hour must confirm it")
+
+
 def _look(trace: _Trace, limits: _Limits) -> LeakEstimate:
     """One verdict from all of ``trace``; ``settled_at_s`` is in scaled hours still."""
     if not len(trace.t):
@@ -184,7 +195,7 @@ def _look(trace: _Trace, limits: _Limits) -> LeakEstimate:
     later = _later(points)
     low, at_once = _certain(fitted, points, later)
     slope = Estimate(fitted.slope, Interval(low, fitted.high(PASS_ALPHA)), UNIT, len(trace.t), None, at_once)
-    if low > limits.tolerated and (span >= SETTLE_BY_H or _clear(fitted, later, float(np.ptp(points.t)))):
+    if low > limits.tolerated and _ripe(fitted, later, points, span):
         note = f"grows by more than {limits.tolerated:g} {UNIT} with 99.5 % certainty"
         return LeakEstimate(slope, Verdict.FAIL, settled, note)
     if slope.interval.high < limits.margin:
@@ -256,10 +267,15 @@ def _later(points: _Minima) -> Trend | None:
     return fit_trend(points.t[late], points.y[late], points.part[late])
 
 
-def _clear(fitted: Trend, later: Trend | None, span_h: float) -> bool:
-    """Whether a trend that is young is a leak already: long and large enough, and not flattening out."""
-    steady = later is not None and later.low(PASS_ALPHA) > _STEADY * fitted.slope
-    return span_h >= _EARLY_SPAN_H * 0.97 and fitted.slope * span_h > ARENA_MB and steady
+def _ripe(fitted: Trend, later: Trend | None, points: _Minima, span_h: float) -> bool:
+    """Whether a rising trend may be called a leak yet: not while it may still be flattening out."""
+    if span_h >= 2 * SETTLE_BY_H:
+        return True
+    early = span_h < SETTLE_BY_H
+    if later is None or later.low(PASS_ALPHA) <= (_STEADY_EARLY if early else _STEADY) * fitted.slope:
+        return False
+    length = float(np.ptp(points.t))
+    return not early or (length >= _EARLY_SPAN_H * 0.97 and fitted.slope * length > ARENA_MB)
 
 
 def _certain(fitted: Trend, points: _Minima, later: Trend | None) -> tuple[float, str]:
