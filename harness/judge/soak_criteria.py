@@ -91,12 +91,12 @@ def _at_the_end(q: Question, value: Estimate, reason: str, *, below: bool = True
 
 def _freshness(q: Question) -> CriterionResult:
     ages = q.series.column("freshness_s")
-    seen = np.isfinite(ages)
+    seen = np.isfinite(ages) & (q.series.column("fault") == 0)
     if not seen.any():
         return _untold(q, "s", "consolidations", "how old its last consolidation is")
     worst = float(np.max(ages[seen]))
     value = Estimate(worst, Interval(worst, worst), "s", int(seen.sum()))
-    late = np.flatnonzero(seen & (ages >= q.criterion.bound) & (q.series.column("fault") == 0))
+    late = np.flatnonzero(seen & (ages >= q.criterion.bound))
     if len(late):
         at = float(q.series.column("to_s")[late[0]])
         return q.answer(

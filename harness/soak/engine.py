@@ -154,7 +154,7 @@ class SoakRun:
             load = LoadSupervisor(self._load_plan(target), self._clock)
             try:
                 self._start_load(load)
-                with Nemesis(self.plan, target, ledger, self._writer, self._clock, self._at) as nemesis:
+                with Nemesis(self.plan, target, ledger, self._event, self._clock, self._at) as nemesis:
                     self._record_until_end(target, client, load, nemesis)
                 self._finish(load)
             finally:
@@ -255,9 +255,8 @@ class SoakRun:
     def _died(self, target: Target) -> None:
         tail = target.log_tail(12)
         what = "the target's process is gone" if target.owned else "the target does not answer any more"
-        self._writer.event("target_died", at_s=self._at(), reason=what, log=tail)
+        self._event("target_died", at_s=self._at(), reason=what, log=tail)
         assert self._record is not None
-        self._record.series.event({"event": "target_died", "at_s": self._at(), "reason": what})
         self._abort_on(self._record.watch.look(self._record.series, window_closed=False))
         raise Aborted(what + (f"; its log ends: {tail}" if tail else ""), where=str(self.folder))
 
@@ -326,6 +325,12 @@ class SoakRun:
             self._keep_row({"phase": "complete", "at_s": at_s, "asked": checked.asked})
         self._writer.event("soak_ended", at_s=at_s, unanswered=checked.unanswered)
         self._show("judging")
+
+    def _event(self, event: str, /, **fields: Any) -> None:
+        """Write an event down and let the running judge know it."""
+        self._writer.event(event, **fields)
+        if self._record is not None:
+            self._record.series.event({"event": event, **fields})
 
     def _keep_row(self, row: dict[str, Any]) -> None:
         self._writer.read_back(row)

@@ -14,7 +14,6 @@ from harness.faults.ledger import Ledger
 from harness.soak.plan import SoakPlan
 from harness.soak.schedule import Planned
 from harness.targets.base import Target
-from harness.timeline.soak_record import SoakWriter
 
 _LEAST_HOLD_S = 1.0
 _PATIENCE_S = 60.0
@@ -28,14 +27,14 @@ class Nemesis:
         plan: SoakPlan,
         target: Target,
         ledger: Ledger,
-        writer: SoakWriter,
+        record: Callable[..., None],
         clock: Clock,
         at_s: Callable[[], float],
     ) -> None:
         self._plan = plan
         self._target = target
         self._ledger = ledger
-        self._writer = writer
+        self._record = record
         self._clock = clock
         self._at_s = at_s
         self._stop = threading.Event()
@@ -73,7 +72,7 @@ class Nemesis:
     def _inject(self, planned: Planned) -> None:
         hold_s = self._plan.real(planned.hold_s, _LEAST_HOLD_S)
         self.active = True
-        self._writer.event("fault_begins", at_s=self._at_s(), text=planned.fault.describe())
+        self._record("fault_begins", at_s=self._at_s(), text=planned.fault.describe())
         try:
             injection = Injection(
                 planned.fault,
@@ -87,8 +86,8 @@ class Nemesis:
             with injection:
                 self._clock.wait(self._stop, hold_s)
         finally:
-            self._writer.event("fault_ends", at_s=self._at_s(), text=planned.fault.describe())
+            self._record("fault_ends", at_s=self._at_s(), text=planned.fault.describe())
             self.active = False
 
     def _event(self, event: str, /, **fields: Any) -> None:
-        self._writer.event(event, **fields, at_s=self._at_s())
+        self._record(event, **fields, at_s=self._at_s())
