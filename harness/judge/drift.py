@@ -93,14 +93,9 @@ def drift_verdict(
     out. ``tolerated_per_h`` (default: half the margin) is what a drift must certainly exceed to FAIL. With
     ``total_margin`` (0.25 is 25 %) the whole change must meet that bound, too: 2 % an hour is 60 % a day.
     """
-    if method not in _METHODS:
-        raise ValueError(f"no such method: {method!r}; one of {', '.join(_METHODS)}")
-    series = _series(times_s, p99_ms, counts, excluded, time_scale, least_count)
-    tolerated = margin_per_h / 2 if tolerated_per_h is None else tolerated_per_h
-    limits = _Limits(
-        math.log1p(margin_per_h), math.log1p(tolerated), None if total_margin is None else math.log1p(total_margin)
+    series, limits, look = _question(
+        times_s, p99_ms, counts, margin_per_h, tolerated_per_h, total_margin, excluded, time_scale, method, least_count
     )
-    look = _METHODS[method]
     final = look(series, limits)
     if final.verdict is Verdict.INCONCLUSIVE:
         return final
@@ -110,6 +105,46 @@ def drift_verdict(
             break
         decided = float(hour)
     return replace(final, decided_at_s=decided * 3600 / time_scale)
+
+
+def drift_now(
+    times_s: npt.ArrayLike,
+    p99_ms: npt.ArrayLike,
+    counts: npt.ArrayLike | None = None,
+    *,
+    margin_per_h: float = 0.10,
+    tolerated_per_h: float | None = None,
+    total_margin: float | None = None,
+    excluded: Sequence[tuple[float, float]] = (),
+    time_scale: float = 1.0,
+    method: str = "trend",
+    least_count: int = LEAST_COUNT,
+) -> DriftEstimate:
+    """As :func:`drift_verdict` from one look, some twenty times cheaper; ``decided_at_s`` is left out."""
+    series, limits, look = _question(
+        times_s, p99_ms, counts, margin_per_h, tolerated_per_h, total_margin, excluded, time_scale, method, least_count
+    )
+    return look(series, limits)
+
+
+def _question(
+    times_s: npt.ArrayLike,
+    p99_ms: npt.ArrayLike,
+    counts: npt.ArrayLike | None,
+    margin_per_h: float,
+    tolerated_per_h: float | None,
+    total_margin: float | None,
+    excluded: Sequence[tuple[float, float]],
+    time_scale: float,
+    method: str,
+    least_count: int,
+) -> tuple[_Series, _Limits, Callable[[_Series, _Limits], DriftEstimate]]:
+    if method not in _METHODS:
+        raise ValueError(f"no such method: {method!r}; one of {', '.join(_METHODS)}")
+    tolerated = margin_per_h / 2 if tolerated_per_h is None else tolerated_per_h
+    total = None if total_margin is None else math.log1p(total_margin)
+    series = _series(times_s, p99_ms, counts, excluded, time_scale, least_count)
+    return series, _Limits(math.log1p(margin_per_h), math.log1p(tolerated), total), _METHODS[method]
 
 
 def _series(

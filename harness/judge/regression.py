@@ -28,7 +28,7 @@ METHODS = ("intervals", "runbook")
 
 @dataclass(frozen=True)
 class RunFigures:
-    """What one run measured; NaN or None where its record does not say. ``doubt``: why its timing is not to be trusted."""
+    """What one run measured; NaN or None where its record is silent. ``doubt``: why its timing is not to be trusted."""
 
     name: str
     p50_ms: float
