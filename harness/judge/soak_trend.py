@@ -13,6 +13,7 @@ from harness.judge.leak import LeakEstimate, leak_now, leak_verdict
 from harness.judge.soak_verdict import CriterionResult, Question, clock_text
 from harness.model import Estimate, Interval, Verdict, no_estimate
 
+_MARGIN_MB_PER_H = 1.0  # where the scenario judges no leak of its own
 _EDGE_SHARE = 0.1  # of the settled time: what "early" and "late" mean for growth
 _LEAST_EDGE_S = 1800.0
 _BLOCK_S = 900.0  # minima are taken over this: what is used for a moment is no growth
@@ -49,10 +50,11 @@ def p99_drift(q: Question) -> CriterionResult:
 def _fit(q: Question, *, history: bool) -> LeakEstimate:
     series = q.series
     look = leak_verdict if history else leak_now
+    margin = q.facts.scenario.criterion("leak")
     return look(
         series.column("to_s"),
         series.column("rss_mb"),
-        margin_mb_per_h=q.criterion.bound,
+        margin_mb_per_h=margin.bound if margin else _MARGIN_MB_PER_H,
         excluded=series.excluded(),
         restarts=[restart.at_s for restart in series.restarts],
     )
@@ -61,7 +63,7 @@ def _fit(q: Question, *, history: bool) -> LeakEstimate:
 def leak(q: Question) -> CriterionResult:
     """MB per hour with its interval, against the margin; decided as soon as it can be told."""
     found = _fit(q, history=q.over)
-    at = None if found.decided_at_s is None else q.series.column("to_s")[0] + found.decided_at_s
+    at = None if found.decided_at_s is None else float(q.series.column("to_s")[0]) + found.decided_at_s
     if found.verdict is Verdict.INCONCLUSIVE:
         at = math.nan
     since = (

@@ -38,7 +38,7 @@ ROWS = (
 
 def soak(defect: str, results: Path) -> dict[str, Any]:
     """Run one; answers its ``verdict.json``."""
-    words = [sys.executable, "-m", "harness.cli", "soak", "--duration", "8h", "--time-scale", "720", "--rate", "150"]
+    words = [sys.executable, "-m", "harness.cli", "soak", "--duration", "8h", "--time-scale", "720", "--rate", "200"]
     words += ["--results-dir", str(results), "--json", *(["--defect", defect] if defect else [])]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode in (0, 1, 4), done.stderr

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 from harness.timeline.soak_record import CASE, INTERVALS, Lines, is_soak
 
 # What a gap may change: the time observed, slopes with less to go by, and restarts between them.
+_WHILE_RECORDING = 0.8  # of the kills; the others hit wherever it is, most often the start
 GAP_CRITERIA = {"observed", "p99_drift", "leak", "rss_settled", "memory_growth", "offered_rate", "open_files"}
 
 
@@ -42,6 +44,19 @@ def whole_lines(path: Path) -> bytes:
     return raw[: raw.rfind(b"\n") + 1]
 
 
+def wait_for_growth(session: Path | None, results: Path, child: subprocess.Popen[bytes]) -> None:
+    """Until the segment has recorded something, the process has ended, or a minute has passed."""
+    known = session / CASE / INTERVALS if session else None
+    size = known.stat().st_size if known and known.exists() else 0
+    end, tick = time.monotonic() + 60.0, threading.Event()
+    while child.poll() is None and time.monotonic() < end:
+        session = session or session_of(results)
+        path = session / CASE / INTERVALS if session else None
+        if path is not None and path.exists() and path.stat().st_size > size:
+            return
+        tick.wait(0.02)
+
+
 def run(kills: int, seed: int, duration: str, scale: float, results: Path) -> dict[str, Any]:
     """Kill and go on until it has ended; answers what happened. Raises AssertionError where a record was lost."""
     draw = random.Random(seed)
@@ -51,8 +66,10 @@ def run(kills: int, seed: int, duration: str, scale: float, results: Path) -> di
         session = session_of(results)
         more = ["--resume", str(session)] if session else []
         child = subprocess.Popen(command(results, duration, scale, *more), stdout=log, stderr=log)
+        if done < kills and draw.random() < _WHILE_RECORDING:
+            wait_for_growth(session, results, child)
         try:
-            child.wait(draw.uniform(0.3, 7.0) if done < kills else 600.0)
+            child.wait(draw.uniform(0.0, 4.0) if done < kills else 600.0)
         except subprocess.TimeoutExpired:
             os.kill(child.pid, signal.SIGKILL)
             child.wait()

@@ -24,7 +24,7 @@ SHARES = {"store": 0.5, "recall": 0.425, "embedding_search": 0.075}
 MEDIAN_MS = {"store": 1.8, "recall": 2.4, "embedding_search": 3.1}
 SIGMA = 0.45
 DAY_S = 86400.0
-_GRID = 4000
+_GRID = 20_000
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,9 @@ def records(shape: Shape) -> list[dict[str, Any]]:
     """The interval records."""
     draw = np.random.default_rng(shape.seed)
     step = shape.interval_s
-    edges = np.arange(0.0, shape.duration_s + step / 2, step)
+    # What nobody observed comes on top: a soak goes on until its duration was observed.
+    missing = sum(stop - start for start, stop in shape.gaps_h) * 3600
+    edges = np.arange(0.0, shape.duration_s + missing + step / 2, step)
     starts, ends = edges[:-1], edges[1:]
     keep = np.ones(len(starts), dtype=bool)
     for start, stop in shape.gaps_h:
@@ -189,10 +191,10 @@ def _histogram(median_ms: float, count: int, draw: np.random.Generator) -> Histo
     """Log-normal latencies, drawn as counts per bucket; the shape is known at ``_GRID`` medians a doubling apart."""
     key = (round(float(np.log(median_ms)) * 200) / 200, 0)
     if key not in _CACHE:
-        u = (np.arange(200_000) + 0.5) / 200_000
+        u = (np.arange(_GRID) + 0.5) / _GRID
         normal = np.sqrt(2.0) * _erfinv(2 * u - 1)
         seconds = np.exp(key[0] + SIGMA * normal) / 1e3
-        _CACHE[key] = Histogram.of_seconds(seconds).counts / 200_000
+        _CACHE[key] = Histogram.of_seconds(seconds).counts / _GRID
     return Histogram(draw.multinomial(count, _CACHE[key]))
 
 
