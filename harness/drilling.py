@@ -23,6 +23,7 @@ import harness
 from harness.clock import Clock, SystemClock
 from harness.errors import Aborted, Inconclusive, NotExercised, RecordError, UsageError
 from harness.faults.base import Fault
+from harness.faults.composition import lives_in_process, parts_of
 from harness.faults.ledger import Ledger
 from harness.judge.case import judge_case
 from harness.judge.checks import Bound, Check
@@ -31,6 +32,7 @@ from harness.judge.summary import CaseSummary
 from harness.model import Verdict
 from harness.report.session import JudgedCase, judge_folder
 from harness.runner import Experiment, ExperimentRun, Status
+from harness.scenario.abort import AbortCondition, applicable, load_abort_conditions
 from harness.scenario.profiles import Profile, load_profile
 from harness.scenario.slo import Objectives, load_objectives
 from harness.scenario.workload import Workload, load_workload
@@ -68,6 +70,20 @@ class DrillSession:
         workload = load_workload(settings.scenario)
         self.workload: Workload = workload.at_rate(self.profile.rate_ops_per_s)
         self.limits = Limits(self.objectives)
+
+    def load_named(self, name: str) -> Workload:
+        """The load ``scenarios/NAME.toml`` at the profile's rate. Raises :class:`~harness.errors.ConfigError`."""
+        return load_workload(self.settings.scenarios_dir / f"{name}.toml").at_rate(self.profile.rate_ops_per_s)
+
+    def aborts_for(self, fault: Fault) -> tuple[AbortCondition, ...]:
+        """The abort conditions of ``scenarios/abort.toml`` that hold for a case of this fault."""
+        by_design = bool(fault.requires) and not all(lives_in_process(part) for part in parts_of(fault))
+        return applicable(
+            load_abort_conditions(self.settings.scenarios_dir / "abort.toml"),
+            time_scale=self.profile.time_scale,
+            embedded=self.settings.embedded,
+            errors_by_design=by_design,
+        )
 
     def new_target(self, folder: Path, ledger: Ledger, wants: frozenset[str] = frozenset()) -> Target:
         """The target of one case: a fresh embedded Engram, or the attached one; started as the fault ``wants`` it.
@@ -132,8 +148,10 @@ class Drill:
         self._checks: list[Check] = []
         self._ran = False
 
-    def run(self, fault: Fault) -> Outcome:
+    def run(self, fault: Fault, *, scenario: str | None = None) -> Outcome:
         """Run the experiment around ``fault`` and answer its measured values.
+
+        ``scenario`` names another load of ``scenarios/`` than the session's, for a drill that is about that load.
 
         Raises :class:`Aborted`, :class:`NotExercised` or :class:`Inconclusive` where the assertions that follow would
         mean nothing, and :class:`~harness.errors.CapabilityMissing` where the target lacks something.
@@ -145,12 +163,13 @@ class Drill:
         experiment = Experiment(
             name=self.name,
             fault=fault,
-            workload=session.workload,
+            workload=session.workload if scenario is None else session.load_named(scenario),
             profile=session.profile,
             objectives=session.objectives,
             seed=session.settings.seed,
             cohort_rate=self._cohort_rate,
             requires=self._requires | set(fault.requires),
+            aborts=session.aborts_for(fault),
             attempt=self._attempt,
             facts=session_facts(session.settings),
         )

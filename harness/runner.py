@@ -14,20 +14,23 @@ from harness.engram.capabilities import Capabilities
 from harness.engram.client import EngramClient
 from harness.errors import Aborted, CapabilityMissing, HarnessError, NotExercised
 from harness.faults import capability
+from harness.faults.abort_watch import AbortWatch
 from harness.faults.base import Fault
+from harness.faults.composition import injection_for
 from harness.faults.flags import flags_recipe
-from harness.faults.injection import Injection
 from harness.faults.ledger import Ledger
 from harness.faults.no_fault import NoFault
 from harness.faults.recipe import apply
 from harness.judge.case import baseline_conditions
 from harness.judge.summary import CaseSummary
 from harness.load.plan import LoadPlan
+from harness.load.statistics import LiveStats
 from harness.load.supervisor import LoadSupervisor
 from harness.model import Verdict
-from harness.probes.machine import host_probe, process_probe
+from harness.probes.machine import host_probe, memory_share, process_probe
 from harness.probes.poller import Poller
 from harness.probes.service import service_probes
+from harness.scenario.abort import AbortCondition
 from harness.scenario.profiles import Profile
 from harness.scenario.slo import Objectives
 from harness.scenario.workload import Workload
@@ -52,6 +55,7 @@ class Experiment:
     seed: int
     cohort_rate: float
     requires: frozenset[str] = frozenset()
+    aborts: tuple[AbortCondition, ...] = ()
     attempt: int = 1
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -94,6 +98,8 @@ class ExperimentRun:
         self._probes: list[Poller] = []
         self._load: LoadSupervisor | None = None
         self._never = threading.Event()
+        self._watch = AbortWatch(experiment.aborts, self._readings, on_trip=self._tripped, clock=self._clock)
+        self._before: LiveStats | None = None
         self._offering = False
         self._may_be_down = False
 
@@ -141,6 +147,7 @@ class ExperimentRun:
                 self._fault()
                 self._after()
             self._probes_stop()
+            self._watch.stop()
             summary = load.stop()
             self._writer.event("load_stopped", completed=summary.completed)
             self._show("read-back", 0.0)
@@ -207,6 +214,7 @@ class ExperimentRun:
             probe.start()
         self._writer.event("load_started", t0=load.start())
         self._offering = True
+        self._watch.start()
         return load
 
     def _settle(self, client: EngramClient) -> None:
@@ -246,12 +254,13 @@ class ExperimentRun:
 
     def _fault(self) -> None:
         fault, profile = self.experiment.fault, self.experiment.profile
-        injection = Injection(
+        injection = injection_for(
             fault,
             self._target,
             self._ledger,
             record=self._event,
             clock=self._clock,
+            cancel=self._watch.tripped,
             hold_s=profile.fault_s,
             observe_heal_s=self.experiment.objectives.limits["drill_abort_s"].value,
         )
@@ -259,6 +268,7 @@ class ExperimentRun:
         self._show("inject", hold_s)
         self._may_be_down = fault.takes_target_down
         with injection:
+            self._abort_conditions("inject")
             if injection.effective is None:
                 return  # nothing to hold: the judge says NOT_EXERCISED
             self._writer.event("fault_in_force")
@@ -288,7 +298,24 @@ class ExperimentRun:
         while (left := end - self._clock.now()) > 0:
             self._abort_conditions(phase)
             self._show(phase, left)
-            self._clock.wait(self._never, min(TICK_S, left))
+            self._clock.wait(self._watch.tripped, min(TICK_S, left))
+
+    def _readings(self) -> dict[str, float]:
+        """What abort conditions are about, now: of the requests since the last look, and of the target's process."""
+        assert self._load is not None
+        now, process = self._load.live(), self._target.process
+        recent = now.since(self._before) if self._before is not None else now
+        self._before = now
+        down = process is not None and not self._may_be_down and not process.alive()
+        return {
+            "error_rate": recent.error_rate,
+            "recall_p99_ms": recent.recall_latency.percentile(99) * 1e3,
+            "process_dead": float(down),
+            "memory_share": memory_share(self._target.pid),
+        }
+
+    def _tripped(self, condition: AbortCondition, why: str) -> None:
+        self._writer.event("abort_condition_met", condition=condition.as_json(), detail=why)
 
     def _abort_conditions(self, phase: str) -> None:
         for probe in self._probes:
@@ -302,6 +329,8 @@ class ExperimentRun:
                 f"the target died during {phase}" + (f"; its log ends: {tail}" if tail else ""),
                 where=self._target.base_url,
             )
+        if self._watch.tripped.is_set():
+            raise Aborted(f"during {phase}: {self._watch.reason}", where=str(self._writer.folder))
 
     def _show(self, phase: str, left_s: float) -> None:
         rate = p99_ms = math.nan
@@ -320,6 +349,7 @@ class ExperimentRun:
             probe.stop()
 
     def _tear_down(self) -> None:
+        self._watch.stop()
         self._probes_stop()
         if self._load is not None:
             self._load.kill()
@@ -341,6 +371,7 @@ class ExperimentRun:
                 "workload": experiment.workload.as_json(),
                 "profile": experiment.profile.as_json(),
                 "slo": experiment.objectives.as_json(),
+                "aborts": [condition.as_json() for condition in experiment.aborts],
                 "target": self._target.describe(),
                 "capabilities": {
                     "present": sorted(found.names),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -132,12 +132,36 @@ def _process_gone(view: CaseView, _baseline: Window, during: Window) -> list[Evi
     return found
 
 
+def _of_parts(view: CaseView, baseline: Window, during: Window) -> list[Evidence]:
+    """Of a composition: every part was seen to act, by its own observer. One that was not spoils the whole.
+
+    A part that was in force throughout must also be seen in what a single fault of its kind is seen in.
+    """
+    found = []
+    for number, step in enumerate(view.fault.get("steps", [])):
+        seen = [e for e in view.record.events if e["event"] == "part_effective_observed" and e.get("part") == number]
+        kind = str(step.get("fault", {}).get("kind"))
+        detail = str(seen[0].get("evidence", "")) if seen else "no effect was observed"
+        found.append(Evidence(f"part {number}: {kind}", bool(seen), detail))
+        alone = _EVIDENCE.get(kind)
+        if alone is not None and not step.get("at_ms") and not step.get("hold_ms"):
+            record = replace(view.record, manifest={**view.record.manifest, "fault": step["fault"]})
+            pieces = alone(CaseView(record), baseline, during)
+            detail = "; ".join(piece.detail for piece in pieces)
+            found.append(Evidence(f"part {number}: {kind}, by its effect", any(p.seen for p in pieces), detail))
+    if all(piece.seen for piece in found):
+        return found
+    missing = "; ".join(f"{piece.name} ({piece.detail})" for piece in found if not piece.seen)
+    return [Evidence("every part", False, f"not seen to act: {missing}")]
+
+
 _EVIDENCE: dict[str, Callable[[CaseView, Window, Window], list[Evidence]]] = {
     "semantic_latency": _slower_recalls,
     "recall_latency": _slower_recalls,
     "consolidation_failure": _missed_successes,
     "binding_corruption": _invalid_state,
     "process_crash": _process_gone,
+    "composition": _of_parts,
 }
 
 

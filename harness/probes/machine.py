@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import math
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -54,7 +55,7 @@ def _descriptors(pid: int) -> dict[str, int]:
             for entry in entries:
                 total += 1
                 with suppress(OSError):  # closed meanwhile
-                    sockets += os.readlink(entry.path).startswith("socket:")
+                    sockets += str(Path(entry.path).readlink()).startswith("socket:")
     except OSError:
         return {}
     return {"fds": total, "sockets": sockets}
@@ -89,3 +90,11 @@ def run_delay_s(pid: int) -> float | None:
         return int(fields[1]) * _NANO
     except (OSError, ValueError, IndexError):
         return None
+
+
+def memory_share(pid: int | None) -> float:
+    """The share of this machine's memory that a process holds; NaN where there is no such process."""
+    try:
+        return math.nan if pid is None else psutil.Process(pid).memory_info().rss / psutil.virtual_memory().total
+    except psutil.Error:
+        return math.nan
