@@ -24,7 +24,7 @@ drills: $(READY)
 	$(BIN)/python -m pytest drills --profile $(PROFILE) --target $(TARGET) $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest tests $(ARGS)
+	$(BIN)/python -m pytest tests -n 2 $(ARGS)
 
 defects: $(READY)
 	$(BIN)/python -m tests.defects.table $(ARGS)

@@ -6,9 +6,8 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HARNESS = ROOT / "harness"
@@ -35,6 +34,7 @@ ROOMS = {
     "report": 3,
     "runner": 4,
     "settings": 4,
+    "baseline": 4,
     "drilling": 5,
     "fault_fixtures": 5,
     "soak": 5,
@@ -69,6 +69,7 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
@@ -86,8 +87,12 @@ def room_of(module: str) -> str:
     return parts[1] if len(parts) > 1 else ""
 
 
-@pytest.mark.parametrize("path", python_files("harness"), ids=relative)
-def test_imports_go_downward(path: Path) -> None:
+def test_imports_go_downward() -> None:
+    for path in python_files("harness"):
+        _imports_go_downward(path)
+
+
+def _imports_go_downward(path: Path) -> None:
     module = "harness." + relative(path).removeprefix("harness/").removesuffix(".py").replace("/", ".")
     room = room_of(module)
     if room in ("", "__init__"):
@@ -99,15 +104,19 @@ def test_imports_go_downward(path: Path) -> None:
             continue
         if room == "reference" or target == "reference":
             wrong.append(f"{line}: the reference is a program of its own ({name})")
-        elif target not in ROOMS:
-            wrong.append(f"{line}: {name} is in no room of this test")
+        elif target not in ROOMS or room not in ROOMS:
+            wrong.append(f"{line}: {name} or {room} is in no room of this test")
         elif ROOMS[target] >= ROOMS[room]:
             wrong.append(f"{line}: {room} ({ROOMS[room]}) imports {name} ({ROOMS[target]})")
     assert not wrong, f"{relative(path)}: {wrong}"
 
 
-@pytest.mark.parametrize("path", python_files("harness"), ids=relative)
-def test_special_libraries_stay_in_their_rooms(path: Path) -> None:
+def test_special_libraries_stay_in_their_rooms() -> None:
+    for path in python_files("harness"):
+        _special_libraries_stay_in_their_rooms(path)
+
+
+def _special_libraries_stay_in_their_rooms(path: Path) -> None:
     name = relative(path)
     wrong = [
         f"{line}: {module}"
@@ -117,8 +126,12 @@ def test_special_libraries_stay_in_their_rooms(path: Path) -> None:
     assert not wrong, f"{name}: {wrong}"
 
 
-@pytest.mark.parametrize("path", python_files("harness", "drills", "tests"), ids=relative)
-def test_files_and_functions_stay_small(path: Path) -> None:
+def test_files_and_functions_stay_small() -> None:
+    for path in python_files("harness", "drills", "tests"):
+        _files_and_functions_stay_small(path)
+
+
+def _files_and_functions_stay_small(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= MAX_FILE_LINES, f"{relative(path)} is too long to read in one sitting"
     long = [
@@ -131,8 +144,12 @@ def test_files_and_functions_stay_small(path: Path) -> None:
     assert not long, f"{relative(path)}: {long}"
 
 
-@pytest.mark.parametrize("path", python_files("harness"), ids=relative)
-def test_no_wall_clock_for_durations(path: Path) -> None:
+def test_no_wall_clock_for_durations() -> None:
+    for path in python_files("harness"):
+        _no_wall_clock_for_durations(path)
+
+
+def _no_wall_clock_for_durations(path: Path) -> None:
     """``time.time()`` is nowhere; ``datetime.now`` only labels."""
     calls = [
         f"{node.lineno}: {ast.unparse(node)}"
@@ -142,8 +159,12 @@ def test_no_wall_clock_for_durations(path: Path) -> None:
     assert not calls, f"{relative(path)}: {calls}"
 
 
-@pytest.mark.parametrize("path", python_files("harness", "drills"), ids=relative)
-def test_nothing_is_swallowed(path: Path) -> None:
+def test_nothing_is_swallowed() -> None:
+    for path in python_files("harness", "drills"):
+        _nothing_is_swallowed(path)
+
+
+def _nothing_is_swallowed(path: Path) -> None:
     """No bare ``except``, and no ``except Exception`` that neither raises nor logs the traceback: nobody sees it."""
     wrong = []
     for node in ast.walk(tree_of(path)):
@@ -161,8 +182,12 @@ def test_nothing_is_swallowed(path: Path) -> None:
     assert not wrong, f"{relative(path)}: {wrong}"
 
 
-@pytest.mark.parametrize("path", python_files("tests"), ids=relative)
-def test_tests_never_sleep(path: Path) -> None:
+def test_tests_never_sleep() -> None:
+    for path in python_files("tests"):
+        _tests_never_sleep(path)
+
+
+def _tests_never_sleep(path: Path) -> None:
     if relative(path).startswith(("tests/bench/", "tests/calibration/")):  # programs of their own, not tests
         return
     calls = [
@@ -173,8 +198,12 @@ def test_tests_never_sleep(path: Path) -> None:
     assert not calls, f"{relative(path)}: {calls}"
 
 
-@pytest.mark.parametrize("path", python_files("drills"), ids=relative)
-def test_drills_speak_public_names_only(path: Path) -> None:
+def test_drills_speak_public_names_only() -> None:
+    for path in python_files("drills"):
+        _drills_speak_public_names_only(path)
+
+
+def _drills_speak_public_names_only(path: Path) -> None:
     names = {name for name, _ in imported(tree_of(path)) if name.startswith("harness")}
     assert not names, f"{relative(path)} imports {names}: drills use fixtures"
 
