@@ -64,7 +64,7 @@ def _is_unified(home: Path) -> bool:
 
 def try_group(home: Path, controller: str) -> str:
     """Make and remove a group without members; answers why that does not work, empty where it does."""
-    group = new_group_path(home)
+    group = _probe_path(home)
     try:
         group.mkdir()
         try:
@@ -76,18 +76,26 @@ def try_group(home: Path, controller: str) -> str:
         return f"no control group can be made below {home}: {error.strerror}"
 
 
-def new_group_path(home: Path) -> Path:
+def _probe_path(home: Path) -> Path:
     """A name no group has."""
     parent = home.parent if _is_unified(home) else home
-    return parent / f"{GROUP_PREFIX}{secrets.token_hex(6)}"
+    return parent / f"{GROUP_PREFIX}probe-{secrets.token_hex(6)}"
 
 
-def group_recipe(controller: str, process: ProcessIdentity) -> GroupRecipe:
-    """The recipe for a group that is yet to be made for ``process``. Raises :class:`TargetError`."""
+def group_of(fault: object, controller: str, process: ProcessIdentity) -> GroupRecipe:
+    """The group a fault makes for ``process``: recipe, injection and observer of one fault name the same one.
+
+    Its name follows from the process and the fault, so that nothing has to be kept between them. Raises
+    :class:`TargetError` where the process is in no such control group.
+    """
     home = controller_home(controller, process.pid)
     if home is None:
         raise TargetError(f"process {process.pid} is in no {controller} control group")
-    return GroupRecipe(str(new_group_path(home)), str(home))
+    if home.name.startswith(GROUP_PREFIX):  # it is in ours already
+        home = home.parent
+    parent = home.parent if _is_unified(home) else home
+    kind = getattr(fault, "kind", "fault")
+    return GroupRecipe(str(parent / f"{GROUP_PREFIX}{kind}-{process.pid}-{process.start_time}"), str(home))
 
 
 def confine(recipe: GroupRecipe, process: ProcessIdentity, limits: Mapping[str, str]) -> None:

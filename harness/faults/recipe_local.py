@@ -50,6 +50,8 @@ class LocalRecipe(ABC):
         fields = {key: item for key, item in value.items() if key != "type"}
         if isinstance(fields.get("process"), Mapping):
             fields["process"] = ProcessIdentity.from_json(fields["process"])
+        if isinstance(fields.get("cpus"), list):
+            fields["cpus"] = tuple(int(cpu) for cpu in fields["cpus"])
         return cls(**fields)
 
 
@@ -81,6 +83,34 @@ class LimitRecipe(LocalRecipe):
             return resource.prlimit(self.process.pid, self.resource) != (self.soft, self.hard)
         except (OSError, ValueError):
             return None
+
+
+@dataclass(frozen=True)
+class AffinityRecipe(LocalRecipe):
+    """Let a process and its threads run on ``cpus`` again."""
+
+    type: ClassVar[str] = "affinity"
+    process: ProcessIdentity
+    cpus: tuple[int, ...]
+
+    def apply(self) -> str:
+        if not self.process.alive():
+            return "the process is gone"
+        try:
+            for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+                with suppress(ProcessLookupError):  # the thread has ended meanwhile
+                    os.sched_setaffinity(int(thread.name), self.cpus)
+        except FileNotFoundError:
+            return "the process is gone"
+        except OSError as error:
+            raise HealFailed(f"process {self.process.pid} stays tied: {error.strerror}") from error
+        return "it runs where it did"
+
+    def there(self) -> bool | None:
+        try:
+            return self.process.alive() and os.sched_getaffinity(self.process.pid) != set(self.cpus)
+        except OSError:
+            return False
 
 
 @dataclass(frozen=True)
@@ -264,7 +294,7 @@ def _sync(path: Path) -> None:
 
 
 LOCAL: dict[str, type[LocalRecipe]] = {
-    kind.type: kind for kind in (LimitRecipe, GroupRecipe, RestoreRecipe, RelinkRecipe, WriteRecipe)
+    kind.type: kind for kind in (LimitRecipe, AffinityRecipe, GroupRecipe, RestoreRecipe, RelinkRecipe, WriteRecipe)
 }
 
 

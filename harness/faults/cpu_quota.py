@@ -1,0 +1,84 @@
+"""A processor quota: the process may run for a share of the time only (a container's CPU limit)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from harness.engram import EngramClient
+from harness.errors import TargetError, UsageError
+from harness.faults import cgroup
+from harness.faults.base import Observation, Observer, TargetFault, process_of
+from harness.faults.path import travel
+from harness.faults.recipe import Recipe
+from harness.faults.recipe_local import GroupRecipe
+from harness.faults.witness import WitnessCue
+from harness.targets.base import Target
+
+_PERIOD_US = 100_000
+
+
+@dataclass(frozen=True)
+class CpuQuota(TargetFault):
+    """At most ``quota_percent`` of one processor."""
+
+    quota_percent: float
+    kind: ClassVar[str] = "cpu_quota"
+    requires: ClassVar[tuple[str, ...]] = ("process", "host.cgroup_cpu")
+    slot: ClassVar[str] = "resource.cpu"
+    longest_hold_s: ClassVar[float] = 10.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quota_percent <= 100:
+            raise UsageError(f"quota_percent must be from 1 to 100, not {self.quota_percent!r}")
+
+    def describe(self) -> str:
+        return f"{self.quota_percent:g} % of a processor"
+
+    def inject_into(self, target: Target, client: EngramClient, ttl_s: float | None) -> None:
+        recipe = self._group(target)
+        quota = int(self.quota_percent / 100.0 * _PERIOD_US)
+        limits = {"cpu.max": f"{quota} {_PERIOD_US}"}
+        if not cgroup.unified(recipe):
+            limits = {"cpu.cfs_period_us": str(_PERIOD_US), "cpu.cfs_quota_us": str(quota)}
+        cgroup.confine(recipe, process_of(target), limits)
+
+    def recipes(self, target: Target) -> tuple[Recipe, ...]:
+        return (self._group(target),)
+
+    def observer_of(self, target: Target, client: EngramClient, cue: WitnessCue) -> Observer:
+        return _Throttling(target, self._group(target))
+
+    def _group(self, target: Target) -> GroupRecipe:
+        return cgroup.group_of(self, "cpu", process_of(target))
+
+
+class _Throttling(Observer):
+    """Effect: the kernel counts periods in which the target's group had used up its quota. Healed: it is in no such
+    group and answers.
+    """
+
+    def __init__(self, target: Target, recipe: GroupRecipe) -> None:
+        self._target = target
+        self._recipe = recipe
+        self._first = -1
+        self.patience_s = 10.0
+
+    def baseline(self) -> dict[str, Any]:
+        return travel(self._target.base_url).as_json()
+
+    def effective(self) -> Observation:
+        now = travel(self._target.base_url, "/metrics/prometheus", trips=10, timeout_s=5.0)  # something to do for it
+        stat = cgroup.counters(self._recipe, "cpu.stat")
+        throttled = stat.get("nr_throttled", 0)
+        inside = process_of(self._target).pid in cgroup.members(self._recipe)
+        detail = {**now.as_json(), **stat, "inside": inside}
+        return Observation(inside and throttled > 0, f"throttled in {throttled} periods", detail)
+
+    def healed(self) -> Observation:
+        if self._recipe.there():
+            return Observation(False, "the control group is still there")
+        now = travel(self._target.base_url, trips=3, timeout_s=2.0)
+        if not self._target.alive():
+            raise TargetError("the target is gone", where=self._target.base_url)
+        return Observation(now.share("answered") == 1.0, "the quota is gone, every trip is answered", now.as_json())

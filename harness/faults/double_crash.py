@@ -1,0 +1,46 @@
+"""Two crashes in a row: the second right after the recovery from the first, before anything could be tidied up."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.engram import EngramClient
+from harness.errors import TargetError
+from harness.faults.base import Observer, TargetFault, process_of
+from harness.faults.presence import Presence
+from harness.faults.recipe import Recipe
+from harness.faults.witness import WitnessCue
+from harness.targets.base import Target
+
+
+@dataclass(frozen=True)
+class DoubleCrash(TargetFault):
+    """SIGKILL, started again, and SIGKILL as soon as it serves; no recipe, as with a single crash."""
+
+    kind: ClassVar[str] = "double_crash"
+    requires: ClassVar[tuple[str, ...]] = ("restart", "process")
+    slot: ClassVar[str] = "process"
+    takes_target_down: ClassVar[bool] = True
+    longest_hold_s: ClassVar[float] = 2.0
+
+    def describe(self) -> str:
+        return "process killed (SIGKILL) twice, the second time right after its recovery"
+
+    def inject_into(self, target: Target, client: EngramClient, ttl_s: float | None) -> None:
+        for turn in (1, 2):
+            if not process_of(target).send(signal.SIGKILL):
+                raise TargetError(f"the process was gone before crash {turn}", where=target.base_url)
+            if turn == 1:
+                target.restart(kill=True)
+
+    def bring_back(self, target: Target) -> str:
+        target.restart(kill=True)
+        return f"started again as pid {target.pid}"
+
+    def recipes(self, target: Target) -> tuple[Recipe, ...]:
+        return ()
+
+    def observer_of(self, target: Target, client: EngramClient, cue: WitnessCue) -> Observer:
+        return Presence(target)

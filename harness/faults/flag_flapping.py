@@ -1,0 +1,93 @@
+"""A flag that will not stay: blended recall is turned off and on again and again, as two rollouts at odds do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from harness.engram import EngramClient
+from harness.errors import TargetError
+from harness.faults.base import Fault, Observation, Observer, require_positive
+from harness.faults.flags import flags_recipe
+from harness.faults.recipe import Recipe
+from harness.faults.witness import WitnessCue
+from harness.targets.base import Target
+
+FLAG = "blended_recall"
+
+
+@dataclass(frozen=True)
+class FlagFlapping(Fault):
+    """``blended_recall`` changes every ``period_s`` seconds."""
+
+    period_s: float = 0.25
+    kind: ClassVar[str] = "flag_flapping"
+    requires: ClassVar[tuple[str, ...]] = ("features", "blended_recall")
+    slot: ClassVar[str] = "features.flapping"
+
+    def __post_init__(self) -> None:
+        require_positive("period_s", self.period_s)
+
+    def describe(self) -> str:
+        return f"{FLAG} turned off and on every {self.period_s:g} s"
+
+    def inject(self, client: EngramClient, ttl_s: float | None) -> None:
+        client.set_features(**{FLAG: not client.features()[FLAG]})
+
+    def act(self, target: Target, client: EngramClient) -> Callable[[], None]:
+        ended = threading.Event()
+
+        def flap() -> None:
+            with target.client() as own:
+                while not ended.wait(self.period_s):
+                    try:
+                        own.set_features(**{FLAG: not own.features()[FLAG]})
+                    except TargetError:
+                        continue  # the observer sees what comes of it
+
+        thread = threading.Thread(target=flap, name="flag-flapping", daemon=True)
+        thread.start()
+
+        def end() -> None:
+            ended.set()
+            thread.join(10.0)
+
+        return end
+
+    def recipes(self, target: Target) -> tuple[Recipe, ...]:
+        with target.client() as client:
+            return (flags_recipe(target, {FLAG: client.features()[FLAG]}),)
+
+    def observer(self, client: EngramClient, cue: WitnessCue) -> Observer:
+        return _Flag(client, self.period_s)
+
+
+class _Flag(Observer):
+    """Reads the flag: both values seen, or one value again and again."""
+
+    def __init__(self, client: EngramClient, period_s: float) -> None:
+        self._client = client
+        self._seen: list[bool] = []
+        self._before = True
+        self._steady_reads = 3 + int(3 * period_s / 0.05)
+        self.patience_s = 5.0 + 4 * period_s
+
+    def baseline(self) -> dict[str, Any]:
+        self._before = bool(self._client.features()[FLAG])
+        return {FLAG: self._before}
+
+    def heal_begins(self) -> None:
+        self._seen.clear()
+
+    def effective(self) -> Observation:
+        self._seen.append(bool(self._client.features()[FLAG]))
+        changes = sum(a != b for a, b in zip(self._seen, self._seen[1:], strict=False))
+        return Observation(changes >= 2, f"{FLAG} changed {changes} times in {len(self._seen)} looks")
+
+    def healed(self) -> Observation:
+        self._seen.append(bool(self._client.features()[FLAG]))
+        last = self._seen[-self._steady_reads :]
+        holds = len(last) == self._steady_reads and all(value == self._before for value in last)
+        return Observation(holds, f"{FLAG} was {self._before} in {sum(v == self._before for v in last)} looks")

@@ -1,0 +1,89 @@
+"""The kernel kills the process for want of memory: a control group that grants it next to nothing more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from harness.engram import EngramClient
+from harness.errors import TargetError
+from harness.faults import cgroup
+from harness.faults.base import Observation, Observer, TargetFault, process_of, require_positive
+from harness.faults.presence import Presence
+from harness.faults.recipe import Recipe
+from harness.faults.recipe_local import GroupRecipe
+from harness.faults.witness import WitnessCue
+from harness.targets.base import Target
+
+_BODY_BYTES = 3 * 1024 * 1024  # what a witness asks it to hold; refused as nonsense where it can be held
+
+
+@dataclass(frozen=True)
+class OutOfMemory(TargetFault):
+    """``headroom_mb`` of memory beyond what it has now, then the out-of-memory killer; it is started again."""
+
+    headroom_mb: float = 1.0
+    kind: ClassVar[str] = "out_of_memory"
+    requires: ClassVar[tuple[str, ...]] = ("restart", "process", "host.cgroup_memory")
+    slot: ClassVar[str] = "process.memory"
+    takes_target_down: ClassVar[bool] = True
+    longest_hold_s: ClassVar[float] = 2.0
+
+    def __post_init__(self) -> None:
+        require_positive("headroom_mb", self.headroom_mb)
+
+    def describe(self) -> str:
+        return f"out of memory: {self.headroom_mb:g} MB more than now, then killed by the kernel"
+
+    def inject_into(self, target: Target, client: EngramClient, ttl_s: float | None) -> None:
+        recipe = self._group(target)
+        limit = str(max(1, int(self.headroom_mb * 1024 * 1024)))
+        if cgroup.unified(recipe):
+            limits = {"memory.max": str(int(limit) + _resident(process_of(target).pid)), "memory.swap.max": "0"}
+        else:  # what it holds stays charged to where it was: only what comes is counted
+            limits = {"memory.limit_in_bytes": limit}
+        cgroup.confine(recipe, process_of(target), limits)
+
+    def bring_back(self, target: Target) -> str:
+        target.restart(kill=True)
+        return f"started again as pid {target.pid}"
+
+    def recipes(self, target: Target) -> tuple[Recipe, ...]:
+        return (self._group(target),)
+
+    def observer_of(self, target: Target, client: EngramClient, cue: WitnessCue) -> Observer:
+        return _Killed(target, self._group(target))
+
+    def _group(self, target: Target) -> GroupRecipe:
+        return cgroup.group_of(self, "memory", process_of(target))
+
+
+class _Killed(Presence):
+    """Effect: the process is gone and its control group counts a kill for want of memory."""
+
+    def __init__(self, target: Target, recipe: GroupRecipe) -> None:
+        super().__init__(target)
+        self._recipe = recipe
+
+    def effective(self) -> Observation:
+        with self._target.client(1.0) as client:
+            try:
+                client.request("POST", "/api/v1/memories/remember", json={"content": 0, "tags": "x" * _BODY_BYTES})
+            except TargetError as error:
+                said = error.what
+            else:
+                said = "it still holds what it is asked to"
+        found = super().effective()
+        kills = cgroup.counters(self._recipe, "memory.oom_control").get("oom_kill", 0)
+        kills += cgroup.counters(self._recipe, "memory.events").get("oom_kill", 0)
+        text = f"{found.evidence} ({said}); {kills} kills for want of memory"
+        return Observation(found.holds and kills > 0, text, {**found.detail, "oom_kills": kills})
+
+
+def _resident(pid: int) -> int:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * 4096
