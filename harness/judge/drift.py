@@ -3,7 +3,7 @@
 ``method``:
 
 - ``"trend"`` (the default): one slope through log P99, its error from the long-run variance (harness/judge/trend.py).
-- ``"glsar"``: the same slope by generalised least squares with first-order autoregressive errors (statsmodels).
+- ``"glsar"``: the same slope by generalised least squares with first-order autoregressive errors (statsmodels' GLSAR).
 - ``"runbook"``: every hour against the one before, and any change above the margin fails. Kept because its readers ask
   for it; it alarms on noise (docs/soak_calibration.md).
 
@@ -32,6 +32,7 @@ FAIL_ALPHA = 0.005
 PASS_ALPHA = 0.05
 LEAST_COUNT = 200  # of requests in a window: below, its P99 says little
 _EARLY_H = 6.0
+_ROUNDS = 8
 _STEADY = 0.5
 _SETTLE_GRID_H = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
 _WARM_ALPHA = 0.01
@@ -245,13 +246,23 @@ def _robust(t: Floats, y: Floats) -> Trend | None:
 
 
 def _glsar(t: Floats, y: Floats) -> Trend | None:
-    """Generalised least squares with AR(1) errors, iterated as statsmodels does."""
+    """Generalised least squares with AR(1) errors: whiten, fit, estimate the autocorrelation anew, a few times."""
     if len(t) < 8:
         return None
-    from statsmodels.regression.linear_model import GLSAR
-
-    fitted = GLSAR(y, np.column_stack([np.ones_like(t), t]), rho=1).iterative_fit(maxiter=8)
-    return Trend(float(fitted.params[1]), float(fitted.bse[1]), int(fitted.df_resid), len(t))
+    design = np.column_stack([np.ones_like(t), t])
+    rho = 0.0
+    for _ in range(_ROUNDS):
+        fitted = np.linalg.lstsq(design[1:] - rho * design[:-1], y[1:] - rho * y[:-1], rcond=None)[0]
+        rest = y - design @ fitted
+        rest = rest - rest.mean()
+        power = float(rest @ rest) / len(rest)
+        rho = float(rest[1:] @ rest[:-1]) / (len(rest) - 1) / power if power > 0 else 0.0
+    white, level = design[1:] - rho * design[:-1], y[1:] - rho * y[:-1]
+    fitted = np.linalg.lstsq(white, level, rcond=None)[0]
+    rest = level - white @ fitted
+    freedom = len(rest) - 2
+    covariance = np.linalg.pinv(white.T @ white) * float(rest @ rest) / freedom
+    return Trend(float(fitted[1]), math.sqrt(max(0.0, float(covariance[1, 1]))), freedom, len(t))
 
 
 def _hour_over_hour(series: _Series, limits: _Limits) -> DriftEstimate:

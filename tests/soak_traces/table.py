@@ -183,7 +183,7 @@ def drift_section(found: Sequence[Judged]) -> str:
                 _share(steady, _by(method, Verdict.FAIL)),
                 _share(drifting, _by(method, Verdict.FAIL)),
                 _share(steady, _by(method, Verdict.PASS)),
-            ]  # type: ignore[misc]
+            ]
             for method in METHODS
         ],
     )
