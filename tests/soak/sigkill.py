@@ -22,8 +22,8 @@ from typing import Any
 
 from harness.timeline.soak_record import CASE, INTERVALS, Lines, is_soak
 
-# What a gap may change: the time observed, slopes with less to go by, and restarts between them.
 _WHILE_RECORDING = 0.8  # of the kills; the others hit wherever it is, most often the start
+# What a gap may change: the time observed, slopes with less to go by, and restarts between them.
 GAP_CRITERIA = {"observed", "p99_drift", "leak", "rss_settled", "memory_growth", "offered_rate", "open_files"}
 
 

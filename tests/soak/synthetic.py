@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.histogram import BUCKETS, Histogram
 from harness.judge.intervals import Floats
@@ -184,18 +185,21 @@ def _memory(shape: Shape, hours: Floats, draw: np.random.Generator) -> Floats:
     return level
 
 
-_CACHE: dict[tuple[float, int], Floats] = {}
+_CACHE: dict[float, tuple[npt.NDArray[np.int64], Floats]] = {}
 
 
 def _histogram(median_ms: float, count: int, draw: np.random.Generator) -> Histogram:
-    """Log-normal latencies, drawn as counts per bucket; the shape is known at ``_GRID`` medians a doubling apart."""
-    key = (round(float(np.log(median_ms)) * 200) / 200, 0)
+    """Log-normal latencies, drawn as counts per bucket; medians are rounded to half a per cent."""
+    key = round(float(np.log(median_ms)) * 200) / 200
     if key not in _CACHE:
-        u = (np.arange(_GRID) + 0.5) / _GRID
-        normal = np.sqrt(2.0) * _erfinv(2 * u - 1)
-        seconds = np.exp(key[0] + SIGMA * normal) / 1e3
-        _CACHE[key] = Histogram.of_seconds(seconds).counts / _GRID
-    return Histogram(draw.multinomial(count, _CACHE[key]))
+        normal = np.sqrt(2.0) * _erfinv(2 * (np.arange(_GRID) + 0.5) / _GRID - 1)
+        counts = Histogram.of_seconds(np.exp(key + SIGMA * normal) / 1e3).counts
+        used = np.flatnonzero(counts)
+        _CACHE[key] = used, counts[used] / _GRID
+    used, shares = _CACHE[key]
+    found = np.zeros(BUCKETS, dtype=np.int64)
+    found[used] = draw.multinomial(count, shares)
+    return Histogram(found)
 
 
 def _erfinv(x: Floats) -> Floats:
@@ -226,8 +230,6 @@ def _read_back(shape: Shape) -> list[dict[str, Any]]:
         rows.append({"phase": "complete", "at_s": at, "asked": 1000})
     return rows
 
-
-assert BUCKETS > 0
 
 if __name__ == "__main__":
     write(Path(sys.argv[1]), replace(Shape(), leak_mb_per_h=float(sys.argv[2]) if len(sys.argv) > 2 else 0.0))
