@@ -17,12 +17,16 @@ from harness.faults.consolidation_failure import ConsolidationFailure
 from harness.faults.corrupted_bytes import CorruptedBytes
 from harness.faults.cpu_contention import CpuContention
 from harness.faults.cpu_quota import CpuQuota
+from harness.faults.deleted_log import DeletedLog
+from harness.faults.disk_full import DiskFull
 from harness.faults.double_crash import DoubleCrash
 from harness.faults.file_descriptors import FileDescriptors
 from harness.faults.flag_flapping import FlagFlapping
 from harness.faults.global_latency import RecallLatency
 from harness.faults.graceful_restart import GracefulRestart
 from harness.faults.half_open import HalfOpen
+from harness.faults.log_damage import LogDamage
+from harness.faults.lost_unsynced import LostUnsynced
 from harness.faults.memory_limit import MemoryLimit
 from harness.faults.metrics_outage import MetricsOutage
 from harness.faults.network_bandwidth import NetworkBandwidth
@@ -34,8 +38,11 @@ from harness.faults.out_of_memory import OutOfMemory
 from harness.faults.packet_loss import PacketLoss
 from harness.faults.process_crash import ProcessCrash
 from harness.faults.process_pause import ProcessPause
+from harness.faults.read_only_disk import ReadOnlyDisk
 from harness.faults.semantic_latency import SemanticLatency
 from harness.faults.slow_close import SlowClose
+from harness.faults.slow_disk import SlowDisk
+from harness.faults.sync_errors import SyncErrors
 from harness.faults.thread_limit import ThreadLimit
 
 _CORE: tuple[type[Fault], ...] = (
@@ -78,6 +85,15 @@ FAMILIES: dict[str, tuple[type[Fault], ...]] = {
         MemoryLimit,
         FileDescriptors,
         ThreadLimit,
+    ),
+    "storage": (
+        DiskFull,
+        ReadOnlyDisk,
+        SlowDisk,
+        SyncErrors,
+        LogDamage,
+        DeletedLog,
+        LostUnsynced,
     ),
     "dependencies": (MetricsOutage,),
 }

@@ -176,6 +176,11 @@ class Target(ABC):
         """Where its data lie, where they can be reached. Raises :class:`TargetNotOwned` where they cannot."""
         raise TargetNotOwned(f"the data of the {self.name} target cannot be reached", where=self.base_url)
 
+    @property
+    def disk_shim(self) -> Path:
+        """The control file of the disk shim it runs on. Raises :class:`TargetNotOwned` where it runs on none."""
+        raise TargetNotOwned(f"the {self.name} target runs on no disk shim of ours", where=self.base_url)
+
     @abstractmethod
     def client(self, timeout_s: float = 5.0) -> EngramClient:
         """A new client; the caller closes it."""

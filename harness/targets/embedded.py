@@ -109,6 +109,12 @@ class EmbeddedTarget(Target):
         return found
 
     @property
+    def disk_shim(self) -> Path:
+        if "disk_shim" not in self._offers:
+            return super().disk_shim
+        return self._folder / SHIM_CONTROL
+
+    @property
     def log_path(self) -> Path:
         """The server's output."""
         return self._folder / "target.log"

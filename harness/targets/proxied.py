@@ -69,6 +69,10 @@ class ProxiedTarget(Target):
     def data_dir(self) -> Path:
         return self._inner.data_dir
 
+    @property
+    def disk_shim(self) -> Path:
+        return self._inner.disk_shim
+
     def start(self) -> None:
         """Start the inner target, then the proxy. Raises what the inner raises, or :class:`EnvironmentUnusable`."""
         self._inner.start()
