@@ -99,7 +99,7 @@ def latency_trace(
     kind: str, noise_sd: float, drift_per_h: float, seed: int, *, duration_s: float = DAY_S
 ) -> LatencyTrace:
     """One trace."""
-    rng = np.random.default_rng([seed, list(KINDS).index(kind), int(noise_sd * 1000), int(drift_per_h * 1000), 7])
+    rng = np.random.default_rng([seed, list(KINDS).index(kind), int(noise_sd * 1000), int(abs(drift_per_h) * 1000), 7])
     t = np.arange(0.0, DAY_S, WINDOW_S) + WINDOW_S / 2
     parts = KINDS[kind](rng, t)
     counts = rng.poisson(rng.uniform(20_000.0, 150_000.0), len(t)).astype(np.float64)
