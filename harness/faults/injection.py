@@ -105,7 +105,7 @@ class Injection:
         Raises :class:`TargetNotOwned`, :class:`CapabilityMissing`, :class:`FaultError` where such a fault is in force
         already (healing ours would end somebody else's), :class:`TargetError` where the target does not answer.
         """
-        self._target.require_owned()
+        self._ledger.guard.check(self._target)
         capability.require(self.fault.requires, self._target)
         self._client = client = self._target.client()
         if self.fault.slot and "chaos.listing" in self._target.capabilities:

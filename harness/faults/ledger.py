@@ -20,6 +20,7 @@ from harness.clock import Clock, SystemClock
 from harness.errors import EnvironmentUnusable, FaultError, HealFailed, RecordError, TargetBusy
 from harness.faults import state
 from harness.faults.guarding import Guarding, guarding
+from harness.faults.guards import Guard, Limits
 from harness.faults.healing import HealReport, heal_all
 from harness.faults.journal import FAULT, PROCESS, VERSION, Entry, read_journal
 from harness.faults.recipe import EndProcessRecipe, Recipe, RemoveTreeRecipe, mark_scratch, to_json
@@ -36,8 +37,16 @@ class Ledger:
     """
 
     def __init__(
-        self, path: Path, *, state_dir: Path | None = None, clock: Clock | None = None, guard: bool = True
+        self,
+        path: Path,
+        *,
+        state_dir: Path | None = None,
+        clock: Clock | None = None,
+        guard: bool = True,
+        limits: Limits | None = None,
     ) -> None:
+        self.guard = Guard(limits or Limits())
+        self._begun: dict[int, float] = {}
         self._clock = clock or SystemClock()
         self._state = state.prepare(state_dir) if state_dir is not None else state.state_dir()
         self._record = JsonLines(path, durable=True)
@@ -98,8 +107,8 @@ class Ledger:
 
         When this returns, intent and recipes are on disk and a guardian watches. ``slot`` names what two faults may
         not hold at once; ``expires`` is the monotonic instant from which the guardian heals it whatever we say.
-        Raises :class:`FaultError` where the slot is taken or no guardian runs, :class:`RecordError` where the disk
-        will not take it; nothing may be done then.
+        Raises :class:`FaultError` where the slot is taken, the limits are reached or no guardian runs,
+        :class:`RecordError` where the disk will not take it; nothing may be done then.
         """
         with self._lock:
             taken = next((e for e in self.open_entries if e.slot == slot and e.target == target), None)
@@ -107,8 +116,12 @@ class Ledger:
                 raise FaultError(
                     f"{taken.what} is in force already, and two of a kind would hide each other", where=target
                 )
+            now = self._clock.now()
+            self.guard.admit(len(self._begun), what, 0.0 if expires is None else expires - now)
             entry = Entry(self._next_id(), what, FAULT, slot, target, tuple(recipes), expires)
             self._open(entry, detail)
+            if expires is not None:  # what has no end is a setting, not a fault
+                self._begun[entry.id] = now
             return entry.id
 
     def register_process(self, process: ProcessIdentity, what: str, scratch: Path | None) -> Callable[[], None]:
@@ -134,7 +147,11 @@ class Ledger:
 
     def healed(self, entry_id: int, how: str = "") -> None:
         """The entry is healed. Raises :class:`RecordError` where that cannot be written; it counts as healed then."""
-        self._entries[entry_id].healed = True
+        with self._lock:
+            self._entries[entry_id].healed = True
+            begun = self._begun.pop(entry_id, None)
+        if begun is not None:
+            self.guard.spent(self._clock.now() - begun)
         self._append({"entry": "healed", "id": entry_id, "by": "harness", "how": [how] if how else []})
 
     def heal_failed(self, entry_id: int, why: str) -> None:

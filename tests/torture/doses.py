@@ -15,6 +15,7 @@ _BY_ENDING: tuple[tuple[str, Any], ...] = (
     ("_share", 0.5),
     ("_ms", 40.0),
     ("bytes_per_s", 20_000.0),
+    ("offset_s", 3600.0),
     ("_s", 1.0),
     ("_mb", 64.0),
     ("_bytes", 64),

@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +50,19 @@ def process(pid: int) -> dict[str, Any]:
         return {"gone": type(error).__name__}
 
 
-def kernel() -> dict[str, str]:
-    """Queueing and packet filter rules of this network namespace, and its cgroups by name."""
+def kernel(ours: Collection[str]) -> dict[str, list[str]]:
+    """Lines of queueing and packet filter rules, and control groups, that name any of ``ours`` (a port, a pid).
+
+    Others work on this machine too, and their rules come and go.
+    """
+    wanted = re.compile(r"(?<!\d)(" + "|".join(map(re.escape, sorted(ours))) + r")(?!\d)")
     found = {}
     for command in _KERNEL:
         if shutil.which(command[0]):
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-            found[" ".join(command)] = done.stdout
-    ours = [str(path) for path in Path("/sys/fs/cgroup").glob("**/engram*") if path.is_dir()]
-    return {**found, "cgroups": " ".join(sorted(ours))}
+            found[" ".join(command)] = [line for line in done.stdout.splitlines() if wanted.search(line)]
+    groups = [str(path) for path in Path("/sys/fs/cgroup").glob("**/*engram*") if path.is_dir()]
+    return {**found, "cgroups": sorted(path for path in groups if wanted.search(path))}
 
 
 def files(folder: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ import io
 import itertools
 import os
 import random
+import re
 import select
 import shutil
 import signal
@@ -54,6 +55,7 @@ class Death:
     step: str
     guardian_too: bool
     whole: bool = False
+    pid: int = 0
     killed: bool = False
     open_entries: int = 0
     healed_s: float = -1.0
@@ -120,9 +122,10 @@ class Lane:
         url = "" if death.whole else self._url_for(fault)
         life = Life(case, fault.to_json(), step, HOLD_S, url, guardian_too, death.whole)
         pid, armed = _fork(life)
+        death.pid = pid
         started = time.monotonic()
         died_at, status = self._await_death(pid, armed, death)
-        death.killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        death.killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and not _had_ended(case)
         if not death.killed:
             self._survived(death, status, time.monotonic() - started, case)
             return death
@@ -190,6 +193,8 @@ class Lane:
         now = self._fingerprint()
         differing = [key for key in self._before if now[key] != self._before[key]]
         left = [f"{key}: {now[key]!r} instead of {self._before[key]!r}" for key in differing]
+        rules = fingerprint.kernel(self._names_of(death, case))
+        left += [f"{what}: {lines}" for what, lines in rules.items() if lines]
         if strays := _strays(str(case)):
             left.append(f"processes of the run live on: {strays}")
         # An empty directory, made an instant before the kill, is no fault; the next `harness heal` takes it away.
@@ -206,6 +211,16 @@ class Lane:
             shutil.rmtree(case, ignore_errors=True)
             case.with_suffix(".log").unlink(missing_ok=True)
 
+    def _names_of(self, death: Death, case: Path) -> set[str]:
+        """By what a rule or a control group would name this victim or its target: ports and pids."""
+        assert self._target is not None
+        names = {str(death.pid), str(self._target.pid), self._target.base_url.rpartition(":")[2]}
+        for path in case.glob("*.port"):
+            names |= {path.read_text().strip()} - {""}
+        with contextlib.suppress(OSError):
+            names |= set(re.findall(r'"pid": ?(\d+)', (case / "ledger.jsonl").read_text()))
+        return names
+
     def _at_the_end(self) -> Death:
         """After one more ``harness heal`` there is no journal and no scratch directory, empty ones included."""
         last = Death(0, "", "end", False)
@@ -220,7 +235,6 @@ class Lane:
         return {
             "service": fingerprint.service(self._target.base_url),
             "process": fingerprint.process(self._target.pid),
-            "kernel": fingerprint.kernel(),
             "files": fingerprint.files(self._folder / "data"),
         }
 
@@ -233,6 +247,13 @@ class Lane:
             path.unlink(missing_ok=True)
         self._target.restart(kill=True)
         self._before = self._fingerprint()
+
+
+def _had_ended(case: Path) -> bool:
+    """Whether the run was through when it was killed: that is no kill of a run."""
+    with contextlib.suppress(OSError):
+        return '"event":"run_ended"' in (case / "timeline.jsonl").read_text()
+    return False
 
 
 def _sort(death: Death) -> str:

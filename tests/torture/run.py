@@ -117,12 +117,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kind", action="append", default=[])
     parser.add_argument("--folder", type=Path, help="keep everything here (default: a temporary directory)")
+    parser.add_argument("--with", dest="more", type=Path, action="append", default=[], help="rows of an earlier run")
     parser.add_argument("--document", action="store_true", help="write docs/torture.md")
     given = parser.parse_args()
     started = time.monotonic()
     keep = nullcontext(str(given.folder)) if given.folder else tempfile.TemporaryDirectory(prefix="engram-torture-")
     with keep as folder:
         rows = list(torture(given.kills, given.lanes, given.seed, Path(folder), given.kind))
+        rows += [json.loads(line) for path in given.more for line in path.read_text().splitlines()]
         if given.folder:
             (given.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     text, bad = summary(rows)
@@ -135,7 +137,9 @@ def main() -> int:
     if given.document:
         DOCUMENT.parent.mkdir(exist_ok=True)
         took_s = time.monotonic() - started
-        DOCUMENT.write_text(document(text, given.kills, given.seed, took_s, undosed()), encoding="utf-8")
+        DOCUMENT.write_text(
+            document(text, sum(bool(r.get("killed")) for r in rows), given.seed, took_s, undosed()), encoding="utf-8"
+        )
     return 1 if bad or late or not rows else 0
 
 
