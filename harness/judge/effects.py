@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from harness.judge import witness
+from harness.judge import effects_families, witness
+from harness.judge.evidence import Evidence as Evidence
+from harness.judge.evidence import observed
 from harness.judge.intervals import binomial_interval, quantile, share
 from harness.judge.recovery import SignalEvents
 from harness.judge.view import CaseView, attempted, blocks, recalls, service_ms
@@ -21,15 +23,6 @@ from harness.model import Cohort, Outcome, Pathway, SemanticMissing, Window
 from harness.timeline.samples import Samples
 
 WEAK = 0.6  # an effect whose upper bound is below this share of the dose asked for is not the fault asked for
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One piece of evidence: ``seen`` is None where it cannot be told."""
-
-    name: str
-    seen: bool | None
-    detail: str
 
 
 def evidence(view: CaseView) -> list[Evidence]:
@@ -40,13 +33,8 @@ def evidence(view: CaseView) -> list[Evidence]:
         return [Evidence("control", True, "a control case injects nothing")]
     if during is None or baseline is None:
         return [Evidence(kind, None, "the fault was never in force for a whole window")]
-    judge = _EVIDENCE.get(kind, _event_evidence)
-    return judge(view, baseline, during)
-
-
-def _event_evidence(view: CaseView, _baseline: Window, _during: Window) -> list[Evidence]:
-    seen = view.record.first("effective_observed")
-    return [Evidence("observed", seen is not None, str(seen.get("detail", "")) if seen else "no effect was observed")]
+    judge = {**_EVIDENCE, **effects_families.EVIDENCE}.get(kind)
+    return judge(view, baseline, during) if judge else [observed(view)]
 
 
 def _of_canary(view: CaseView, samples: Samples) -> Samples:
@@ -167,7 +155,7 @@ _EVIDENCE: dict[str, Callable[[CaseView, Window, Window], list[Evidence]]] = {
 
 def effect_signal(view: CaseView) -> SignalEvents | None:
     """The fault's own effect as yes/no events; None where the fault has none of its own (a control case)."""
-    make = _SIGNALS.get(str(view.fault.get("kind")))
+    make = {**_SIGNALS, **effects_families.SIGNALS}.get(str(view.fault.get("kind")))
     return make(view) if make else None
 
 
