@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,8 @@ def _run(run: SoakRun, session: Path) -> SoakOutcome:
     except BaseException:
         finish(session)
         raise
+    # Kept only for going on: it is no evidence, and the largest thing in the directory.
+    shutil.rmtree(session / CASE / DATA, ignore_errors=True)
     return finish(session)
 
 

@@ -26,7 +26,7 @@ class Row:
 ROWS = (
     Row("", ""),
     Row("leak_bytes=8192", "leak"),
-    Row("latency_drift=120", "p99_drift"),
+    Row("latency_drift=60", "p99_drift"),
     Row("consolidation_stops=12", "consolidation_freshness"),
     Row("error_creep=0.05", "error_rate"),
     Row("crash_after=20", "no_crash"),
