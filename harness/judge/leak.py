@@ -176,13 +176,16 @@ def _confirmed(trace: _Trace, limits: _Limits) -> LeakEstimate:
     span = float(trace.t[-1]) if len(trace.t) else 0.0
     if found.verdict is not Verdict.FAIL or span < SETTLE_BY_H:
         return found
-    if _look(trace.until(span - 1.0), limits).verdict is Verdict.FAIL:
+    if _look(trace.until(span - 1.0), limits, ripe_h=span).verdict is Verdict.FAIL:
         return found
     return replace(found, verdict=Verdict.INCONCLUSIVE, note="looks like a leak; the next hour must confirm it")
 
 
-def _look(trace: _Trace, limits: _Limits) -> LeakEstimate:
-    """One verdict from all of ``trace``; ``settled_at_s`` is in scaled hours still."""
+def _look(trace: _Trace, limits: _Limits, ripe_h: float = 0.0) -> LeakEstimate:
+    """One verdict from all of ``trace``; ``settled_at_s`` is in scaled hours still.
+
+    ``ripe_h``: how old the trace really is, where it is a part of an older one.
+    """
     if not len(trace.t):
         return _unknown("no sample of resident memory")
     span = float(trace.t[-1])
@@ -195,7 +198,7 @@ def _look(trace: _Trace, limits: _Limits) -> LeakEstimate:
     later = _later(points)
     low, at_once = _certain(fitted, points, later)
     slope = Estimate(fitted.slope, Interval(low, fitted.high(PASS_ALPHA)), UNIT, len(trace.t), None, at_once)
-    if low > limits.tolerated and _ripe(fitted, later, points, span):
+    if low > limits.tolerated and _ripe(fitted, later, points, max(span, ripe_h)):
         note = f"grows by more than {limits.tolerated:g} {UNIT} with 99.5 % certainty"
         return LeakEstimate(slope, Verdict.FAIL, settled, note)
     if slope.interval.high < limits.margin:
