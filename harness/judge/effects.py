@@ -14,8 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.judge import effects_families, witness
-from harness.judge.evidence import Evidence as Evidence
-from harness.judge.evidence import observed
+from harness.judge.evidence import Evidence, observed
 from harness.judge.intervals import binomial_interval, quantile, share
 from harness.judge.recovery import SignalEvents
 from harness.judge.view import CaseView, attempted, blocks, recalls, service_ms

@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 
 from harness.judge.durability import ReadBack, judge_read_back
-from harness.judge.effects import Evidence, effect_signal, evidence, user_signals
+from harness.judge.effects import effect_signal, evidence, user_signals
+from harness.judge.evidence import Evidence
 from harness.judge.recovery import Recovery, recovery_of
 from harness.judge.view import CaseView, lag_ms
 from harness.model import Estimate, Flag, Interval, Window, no_estimate
