@@ -185,7 +185,13 @@ def _acknowledged(q: Question) -> CriterionResult:
 def _offered(q: Question) -> CriterionResult:
     series, calm = q.series, q.series.column("fault") == 0
     offered = float(np.nansum(series.column("offered")[calm]))
-    done = float(np.nansum(series.column("completed")[calm]))
+    # What was under way at the end of a segment was offered and not lost: a kill took it from us.
+    segment = series.column("segment")
+    last = np.r_[segment[1:] != segment[:-1], True] if len(segment) else np.zeros(0, dtype=bool)
+    done = float(np.nansum(series.column("completed")[calm])) + float(
+        np.nansum(series.column("in_flight")[last & calm])
+    )
+    done = min(done, offered)
     if not offered:
         return q.answer(Verdict.INCONCLUSIVE, no_estimate("ratio", "nothing was offered"), "nothing was offered")
     value = Estimate(done / offered, Interval(done / offered, done / offered), "ratio", int(offered))

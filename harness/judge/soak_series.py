@@ -7,7 +7,6 @@ Histograms are merged into windows, of which only percentiles are kept once they
 from __future__ import annotations
 
 import math
-from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +18,10 @@ from harness.judge.intervals import Floats
 from harness.model import Op, json_number, number_from_json
 
 COLUMNS = (
-    "from_s", "to_s", "offered", "sent", "completed", "good", "bad", "no_free_slot", "p50_ms", "p99_ms", "lag_p99_ms",
-    "rss_mb", "vsz_mb", "cpu_s", "fds", "threads", "disk_mb", "polls", "unhealthy", "breaker_open", "freshness_s",
-    "runs", "failures", "harness_rss_mb", "harness_cpu_s", "load_rss_mb", "load_cpu_s", "fault", "segment", "process",
+    "from_s", "to_s", "offered", "sent", "completed", "good", "bad", "no_free_slot", "in_flight", "p50_ms", "p99_ms",
+    "lag_p99_ms", "rss_mb", "vsz_mb", "cpu_s", "fds", "threads", "disk_mb", "polls", "unhealthy", "breaker_open",
+    "freshness_s", "runs", "failures", "harness_rss_mb", "harness_cpu_s", "load_rss_mb", "load_cpu_s",
+    "fault", "segment", "process",
 )  # fmt: skip
 _MB = 1e6
 
@@ -117,7 +117,10 @@ class Restart:
 class SoakSeries:
     """Everything the criteria are judged from, except the read-back."""
 
-    def __init__(self, *, time_scale: float, window_s: float, warm_up_s: float, duration_s: float) -> None:
+    def __init__(
+        self, *, time_scale: float, window_s: float, warm_up_s: float, duration_s: float, expected: int = 1024
+    ) -> None:
+        """``expected`` records are made room for at once, so that a soak's own memory does not grow with it."""
         self.time_scale = time_scale
         self.warm_up_s = warm_up_s
         self.duration_s = duration_s
@@ -130,7 +133,8 @@ class SoakSeries:
         self.faults: list[tuple[float, float, str]] = []
         self.deaths: list[tuple[float, str]] = []
         self.errors: dict[str, int] = {}
-        self._columns: dict[str, array[float]] = {name: array("d") for name in COLUMNS}
+        self._count = 0
+        self._columns = {name: np.full(max(16, expected), math.nan) for name in COLUMNS}
         self._process: Any = None
         self._segment = -1
         self._fault_open: tuple[float, str] | None = None
@@ -138,16 +142,16 @@ class SoakSeries:
     # reading
 
     def __len__(self) -> int:
-        return len(self._columns["to_s"])
+        return self._count
 
     def column(self, name: str) -> Floats:
         """One column as an array; NaN where nothing was recorded."""
-        return np.array(self._columns[name], dtype=np.float64)
+        return self._columns[name][: self._count].copy()
 
     @property
     def end_s(self) -> float:
         """The end of what was recorded, scaled seconds since the start."""
-        return self._columns["to_s"][-1] if len(self) else 0.0
+        return float(self._columns["to_s"][self._count - 1]) if self._count else 0.0
 
     @property
     def observed_s(self) -> float:
@@ -162,7 +166,7 @@ class SoakSeries:
 
     def last(self, name: str) -> float:
         """The last value of a column; NaN before the first record."""
-        return self._columns[name][-1] if len(self) else math.nan
+        return float(self._columns[name][self._count - 1]) if self._count else math.nan
 
     def excluded(self) -> list[tuple[float, float]]:
         """Fault windows and gaps: no evidence of the steady state."""
@@ -262,7 +266,7 @@ class SoakSeries:
             "segment": float(segment),
             "process": process,
         }
-        for name in ("offered", "sent", "completed", "no_free_slot", "lag_p99_ms"):
+        for name in ("offered", "sent", "completed", "no_free_slot", "in_flight", "lag_p99_ms"):
             values[name] = _number(record, name)
         for source, names in (
             (target, ("cpu_s", "fds", "threads")),
@@ -276,8 +280,13 @@ class SoakSeries:
         ):
             values |= {f"{key}_mb": _number(source, f"{key}_bytes") / _MB for key in keys}
         values["freshness_s"] = _number(service, "freshness_max_s") * self.time_scale
+        if self._count == len(self._columns["to_s"]):
+            self._columns = {
+                name: np.concatenate([kept, np.full_like(kept, math.nan)]) for name, kept in self._columns.items()
+            }
         for name in COLUMNS:
-            self._columns[name].append(values[name])
+            self._columns[name][self._count] = values[name]
+        self._count += 1
 
 
 def _number(source: dict[str, Any], name: str) -> float:

@@ -17,6 +17,8 @@ from harness.timeline.jsonl import write_json_atomically
 from harness.timeline.soak_record import EVENTS, INTERVALS, READ_BACK, Lines, read_manifest
 
 Event = dict[str, Any]
+LEAST_INTERVAL_S = 0.25  # of real time: an fsync and a scrape take what they take
+_MOST_EXPECTED = 1_000_000
 
 
 @dataclass
@@ -66,6 +68,7 @@ def read_soak(folder: Path, *, closing: bool = True) -> SoakRecord:
         window_s=scenario.record.window_s,
         warm_up_s=scenario.record.warm_up_h * 3600.0,
         duration_s=float(plan["duration_s"]),
+        expected=_expected(scenario, float(plan["duration_s"]), float(plan["time_scale"])),
     )
     events, intervals, rows = Lines(folder / EVENTS), Lines(folder / INTERVALS), Lines(folder / READ_BACK)
     record = SoakRecord(folder, manifest, scenario, series, AbortWatch(scenario.aborts), ReadBackTally(), list(events))
@@ -87,6 +90,12 @@ def read_soak(folder: Path, *, closing: bool = True) -> SoakRecord:
         record.read_back(row)
     record.torn_lines = events.torn + intervals.torn + rows.torn
     return record
+
+
+def _expected(scenario: SoakScenario, duration_s: float, time_scale: float) -> int:
+    """How many intervals a whole run records, and some for gaps and cut ones."""
+    interval_s = max(scenario.record.interval_s, LEAST_INTERVAL_S * time_scale)
+    return min(_MOST_EXPECTED, int(1.05 * duration_s / interval_s) + 64)
 
 
 def _last(events: list[Event], name: str) -> Event:

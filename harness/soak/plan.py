@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from harness.report.soak import LEAST_INTERVAL_S
 from harness.scenario.soak import SoakScenario, load_soak, soak_from_json
 from harness.scenario.workload import Workload, load_workload, workload_from_json
 from harness.soak.schedule import Planned, load_schedule, planned_from_json, schedule
 
 # Below these a window cannot be shortened: an fsync, a scrape and a read-back take the time they take.
-LEAST_INTERVAL_S = 0.25
 LEAST_JUDGE_S = 1.0
 LEAST_READ_BACK_S = 2.0
 LEAST_READ_BACK_WINDOW_S = 0.3
