@@ -116,7 +116,7 @@ def _verdict_of(folder: Path) -> Verdict:
         except (KeyError, TypeError, ValueError) as error:
             raise RecordError("is no verdict", where=str(path), hint=f"harness judge {folder}") from error
     if (folder / "result.json").is_file():
-        return Verdict.PASS
+        return Verdict.INCONCLUSIVE if read_json(folder / "result.json").get("doubt") else Verdict.PASS
     raise RecordError("was not judged", where=str(folder), hint=f"harness judge {folder}")
 
 
@@ -299,14 +299,21 @@ def _measurement(arguments: argparse.Namespace) -> Measurement:
     workload = load_workload(arguments.scenario or folder / "m17_baseline.toml")
     if arguments.rate is not None:
         workload = workload.at_rate(arguments.rate)
-    limit = load_objectives(folder / "compare.toml").limits["schedule_lag_p99_ms"].value
+    limits = load_objectives(folder / "compare.toml").limits
     try:
         seed = int(arguments.seed, 0)
     except ValueError as error:
         raise UsageError(f"--seed {arguments.seed!r} is no number", hint="decimal, or hexadecimal with 0x") from error
     if seed < 0:
         raise UsageError("--seed is negative")
-    return Measurement(workload, arguments.seconds, seed, limit, processes=arguments.processes)
+    return Measurement(
+        workload,
+        arguments.seconds,
+        seed,
+        limits["schedule_lag_p99_ms"].value,
+        limits["schedule_lag_share"].value,
+        processes=arguments.processes,
+    )
 
 
 def _check_sides(arguments: argparse.Namespace) -> None:

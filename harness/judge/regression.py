@@ -142,12 +142,12 @@ def compare_runs(
         raise ValueError(f"{len(before)} runs before and {len(after)} after do not make pairs")
     if method not in METHODS:
         raise ValueError(f"no such method: {method!r}; one of {', '.join(METHODS)}")
-    doubt = "; ".join(f"{run.name}: {run.doubt}" for run in [*before, *after] if run.doubt)
+    doubt = _doubt([*before, *after]) if method == "intervals" else ""
     rows = []
     for name, percentile in (("P50", 50.0), ("P95", 95.0), ("P99", 99.0)):
         change = _log_ratio(before, after, f"{name.lower()}_ms", percentile, limits, method)
-        rows.append(_latency_row(name, before, after, change, limits, doubt if method == "intervals" else ""))
-    rows.append(_throughput_row(before, after, limits, method, doubt if method == "intervals" else ""))
+        rows.append(_latency_row(name, before, after, change, limits, doubt))
+    rows.append(_throughput_row(before, after, limits, method, doubt))
     rows.append(_errors_row(before, after))
     rows.append(_error_rate_row(before, after, limits, method))
     if not math.isnan(_mean(before, "memory_mb")) and not math.isnan(_mean(after, "memory_mb")):
@@ -155,6 +155,15 @@ def compare_runs(
         rows.append(Row("Memory (MB)", *_means(before, after, "memory_mb"), _relative(change), None))
     against = _competitive_row(after, limits, method, doubt) if competitive else None
     return Comparison(rows, against, len(before), method)
+
+
+def _doubt(runs: Sequence[RunFigures]) -> str:
+    """Why these runs are not to be trusted: the first reason, and how many runs have one."""
+    doubtful = [run for run in runs if run.doubt]
+    if not doubtful:
+        return ""
+    others = f", and {len(doubtful) - 1} more of {len(runs)} runs" if len(doubtful) > 1 else ""
+    return f"{doubtful[0].name}: {doubtful[0].doubt}{others}"
 
 
 def _mean(runs: Sequence[RunFigures], name: str) -> float:
@@ -266,7 +275,7 @@ def _throughput_row(
     if not change.known:
         return Row(metric, *means, change, Verdict.INCONCLUSIVE, limit, change.note)
     if doubt:
-        return Row(metric, *means, change, Verdict.INCONCLUSIVE, limit, f"not to be trusted: {doubt}")
+        return Row(metric, *means, change, Verdict.INCONCLUSIVE, limit, "not to be trusted, as P99")
     allowed = -limits.internal_regression
     ends = change.interval
     verdict = Verdict.PASS if ends.low >= allowed else Verdict.FAIL if ends.high < allowed else Verdict.INCONCLUSIVE
@@ -312,8 +321,15 @@ def _competitive_row(after: Sequence[RunFigures], limits: Limits, method: str, d
     log_ratio = _log_ratio(rivals, after, "p99_ms", 99.0, assumed, method)
     change, limit = _relative(log_ratio), f"+{limits.competitive_regression:.0%}"
     means = limits.competitor_p99_ms, _mean(after, "p99_ms")
-    if not change.known or (doubt and method == "intervals"):
-        return Row("P99 against Neo4j (ms)", *means, change, Verdict.INCONCLUSIVE, limit, doubt or change.note)
+    if not change.known or doubt:
+        return Row(
+            "P99 against Neo4j (ms)",
+            *means,
+            change,
+            Verdict.INCONCLUSIVE,
+            limit,
+            change.note or "not to be trusted, as P99",
+        )
     verdict = _upper(change.interval, limits.competitive_regression)
     note = "slower than Neo4j, within the limit" if verdict is Verdict.PASS and change.interval.low > 0 else ""
     note = note or _would_decide(log_ratio, math.log1p(limits.competitive_regression), verdict)
