@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 PROFILE ?= ci
 TARGET ?= embedded
 ARGS ?=
+KILLS ?= 3000
 READY := $(VENV)/.ready
 
-.PHONY: drills test defects bench calibrate lint clean help
+.PHONY: drills test defects bench torture calibrate lint clean help
 
 help:
 	@grep -E '^# |^[a-z]+:' Makefile
@@ -31,6 +32,9 @@ defects: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench.load $(ARGS)
+
+torture: $(READY)
+	$(BIN)/python -m tests.torture.run --kills $(KILLS) --document $(ARGS)
 
 calibrate: $(READY)
 	$(BIN)/python -m tests.calibration.recovery $(ARGS)

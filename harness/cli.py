@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import harness
-from harness.commands import compare, drill, recorded, soak
+from harness.commands import compare, drill, nemesis, recorded, soak
 from harness.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNUSABLE, HarnessError
 
-FAMILIES = (drill, recorded, soak, compare)
+FAMILIES = (drill, recorded, soak, compare, nemesis)
 
 
 class Parser(argparse.ArgumentParser):

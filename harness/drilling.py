@@ -170,6 +170,7 @@ class Drill:
             cohort_rate=self._cohort_rate,
             requires=self._requires | set(fault.requires),
             aborts=session.aborts_for(fault),
+            wait_s=session.settings.wait_s,
             attempt=self._attempt,
             facts=session_facts(session.settings),
         )

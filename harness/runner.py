@@ -56,6 +56,7 @@ class Experiment:
     cohort_rate: float
     requires: frozenset[str] = frozenset()
     aborts: tuple[AbortCondition, ...] = ()
+    wait_s: float = 0.0  # for a target that another harness holds
     attempt: int = 1
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -137,7 +138,7 @@ class ExperimentRun:
         capability.require_host(self.experiment.requires)
         self._target.start()
         self._manifest()
-        self._ledger.claim(self._target.claimed_url)
+        self._ledger.claim(self._target.claimed_url, wait_s=self.experiment.wait_s)
         capability.require(self.experiment.requires, self._target)
         with self._target.client() as client, self._flags(client):
             load = self._start_load(client)

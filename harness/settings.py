@@ -39,6 +39,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("--retry-inconclusive", "ENGRAM_RETRY_INCONCLUSIVE", "run an INCONCLUSIVE case again, N times", "1"),
     Option("--defect", "ENGRAM_DEFECT", "start the embedded Engram with a defect, NAME[=M]", repeatable=True),
     Option("--results-dir", "ENGRAM_RESULTS_DIR", "where sessions are kept (default: results)"),
+    Option("--wait", "ENGRAM_WAIT", "wait so many seconds for a target another harness holds", "0"),
     Option("--i-own-this-target", "ENGRAM_I_OWN_THIS_TARGET", "faults may go into --target", switch=True),
 )
 
@@ -60,6 +61,7 @@ class Settings:
     results_dir: Path
     i_own_this_target: bool
     scenarios_dir: Path
+    wait_s: float = 0.0
 
     @property
     def embedded(self) -> bool:
@@ -105,6 +107,7 @@ def settings_from(given: Mapping[str, object], environment: Mapping[str, str] | 
         results_dir=Path(str(values["engram_results_dir"] or "results")).absolute(),
         i_own_this_target=bool(values["engram_i_own_this_target"]),
         scenarios_dir=folder,
+        wait_s=_seconds("--wait", str(values["engram_wait"])),
     )
     if settings.defects and not settings.embedded:
         raise UsageError("--defect works on the embedded target only", hint=f"not with --target {settings.target}")
@@ -148,6 +151,16 @@ def _count(flag: str, text: str) -> int:
     if not text.isdigit() or int(text) > 10:
         raise UsageError(f"{flag} {text!r} is not a number from 0 to 10")
     return int(text)
+
+
+def _seconds(flag: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 86_400:
+        raise UsageError(f"{flag} {text!r} is not a number of seconds from 0 to 86400")
+    return value
 
 
 def _defects(value: object) -> tuple[str, ...]:

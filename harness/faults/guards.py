@@ -1,6 +1,5 @@
 """What is asked before every injection: is it still the target that was claimed, and is there room for another fault.
 
-
 A target is what it was when it was claimed: the same addresses behind its name, no redirect to elsewhere, the same
 process behind its pid. A name that moved, a load balancer that now points at production, or a pid that somebody else
 got, all end here.
