@@ -1,8 +1,7 @@
-"""When a soak injects what: a seeded schedule, drawn once and frozen in the manifest."""
+"""When a soak injects what: the nemesis' seeded schedule, drawn once and frozen in the manifest."""
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,7 @@ from typing import Any
 from harness.errors import UsageError
 from harness.faults.base import Fault
 from harness.faults.catalogue import fault_from_json
-from harness.scenario.document import read_document
-
-_LEAST_SHARE = 0.25  # of the mean pause: so that two faults never run into each other
+from harness.faults.nemesis import Plan, load_plan
 
 
 @dataclass(frozen=True)
@@ -33,51 +30,17 @@ def planned_from_json(value: dict[str, Any]) -> Planned:
     return Planned(float(value["at_s"]), float(value["hold_s"]), fault_from_json(value["fault"]))
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """What to draw from: faults, the mean pause between them, how long each is held, when the first may begin."""
-
-    faults: tuple[Fault, ...]
-    mean_pause_s: float
-    hold_s: float
-    first_after_s: float
-
-
-def load_schedule(path: Path) -> Schedule:
-    """Read a fault schedule. Raises ``ConfigError`` naming file, line and key."""
-    document = read_document(path)
-    faults: list[Fault] = []
-    tables = document.table("faults")
-    for name in tables:
-        table = tables.table(name)
-        values = {key: table.raw(key) for key in table}
-        try:
-            faults.append(fault_from_json(values))
-        except UsageError as error:
-            raise tables.fail(name, error.what, error.hint) from error
-        table.finish()
-    tables.finish()
-    if not faults:
-        raise document.fail("faults", "names no fault")
-    found = Schedule(
-        tuple(faults),
-        document.number("mean_pause_h", low=1e-3) * 3600.0,
-        document.number("hold_s", low=1.0),
-        document.number("first_after_h", low=0.0) * 3600.0,
-    )
-    document.finish()
-    return found
+def load_schedule(path: Path) -> Plan:
+    """Read a nemesis' plan. Raises ``ConfigError``, or :class:`UsageError` where it wants two faults at once."""
+    plan = load_plan(path)
+    if plan.max_concurrent != 1:
+        raise UsageError(
+            "a soak holds one fault at a time", where=str(path), hint="limits.max_concurrent = 1; `drill` composes"
+        )
+    return plan
 
 
-def schedule(plan: Schedule, seed: int, duration_s: float) -> tuple[Planned, ...]:
-    """Draw the injections of a soak; the same seed gives the same ones. None ends after the soak does."""
-    draw = random.Random(f"soak-faults-{seed}")
-    found: list[Planned] = []
-    at = plan.first_after_s
-    while True:
-        pause = plan.mean_pause_s * max(_LEAST_SHARE, min(3.0, draw.expovariate(1.0)))
-        at += pause
-        if at + plan.hold_s + _LEAST_SHARE * plan.mean_pause_s > duration_s:
-            return tuple(found)
-        found.append(Planned(at, plan.hold_s, draw.choice(plan.faults)))
-        at += plan.hold_s
+def schedule(plan: Plan, seed: int, duration_s: float) -> tuple[Planned, ...]:
+    """The injections of a soak; the same seed gives the same ones, and none ends after the soak does."""
+    steps = plan.schedule(seed, round(duration_s * 1000))
+    return tuple(Planned(step.at_ms / 1000, step.hold_ms / 1000, step.fault) for step in steps)

@@ -19,12 +19,18 @@ from harness.timeline.soak_record import Lines, SoakWriter
 from tests.soak.sigkill import run
 
 FAULTS = """
-mean_pause_h = 0.1
-hold_s = 300.0
-first_after_h = 0.1
-[faults.bindings]
+name = "one"
+[limits]
+max_concurrent = 1
+max_fault_share = 0.5
+max_faults = 1
+[quiet_ms]
+least = 600_000
+most = 700_000
+[[fault]]
 kind = "binding_corruption"
-corruption_rate = 0.2
+hold_ms = [300_000, 300_000]
+dose = { corruption_rate = [0.2] }
 """
 
 

@@ -18,7 +18,8 @@ HOUR = Shape(duration_s=3600.0, interval_s=60.0, rate=100.0)
 
 
 def series(**options: float) -> SoakSeries:
-    return SoakSeries(**{"time_scale": 1.0, "window_s": 900.0, "warm_up_s": 0.0, "duration_s": 3600.0, **options})
+    values: dict[str, Any] = {"time_scale": 1.0, "window_s": 900.0, "warm_up_s": 0.0, "duration_s": 3600.0, **options}
+    return SoakSeries(**values)
 
 
 def fed(shape: Shape = HOUR, **options: float) -> SoakSeries:
