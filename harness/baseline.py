@@ -91,6 +91,7 @@ def _nested(value: Mapping[str, Any], where: str) -> RunFigures:
         latency=_histogram(hdr, where) if isinstance(hdr, str) else None,
         open_loop=bool(value.get("open_loop", False)),
         doubt=str(value.get("doubt", "")),
+        lag_ms=_number(value, "schedule_lag_p99_ms", where) if "schedule_lag_p99_ms" in value else 0.0,
     )
 
 
@@ -209,6 +210,7 @@ def result_json(figures: RunFigures, facts: Mapping[str, Any]) -> dict[str, Any]
         "memory": {"rss_mb": figures.memory_mb},
         "elapsed_seconds": figures.duration_s,
         "open_loop": figures.open_loop,
+        "schedule_lag_p99_ms": figures.lag_ms,
         **facts,
     }
     return {**value, "doubt": figures.doubt} if figures.doubt else value

@@ -131,6 +131,7 @@ def _figures(name: str, live: LiveStats, memory_mb: float, what: Measurement) ->
         latency=latency,
         open_loop=True,
         doubt=_doubt(live, what),
+        lag_ms=live.lag.percentile(99) * 1e3 if live.lag.count else 0.0,
     )
 
 
@@ -155,7 +156,6 @@ def _facts(live: LiveStats, what: Measurement) -> dict[str, Any]:
         "scenario": what.workload.name,
         "seed": what.seed,
         "offered_per_s": live.offered_rate,
-        "schedule_lag_p99_ms": live.lag.percentile(99) * 1e3,
         "per_operation": by_op,
     }
 

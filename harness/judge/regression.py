@@ -28,7 +28,10 @@ METHODS = ("intervals", "runbook")
 
 @dataclass(frozen=True)
 class RunFigures:
-    """What one run measured; NaN or None where its record is silent. ``doubt``: why its timing is not to be trusted."""
+    """What one run measured; NaN or None where its record is silent.
+
+    ``doubt``: why its timing is not to be trusted, ``lag_ms`` the most that may have added to its P99.
+    """
 
     name: str
     p50_ms: float
@@ -43,6 +46,7 @@ class RunFigures:
     latency: Histogram | None = None
     open_loop: bool = False
     doubt: str = ""
+    lag_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -243,10 +247,16 @@ def _latency_row(
         limit = f"+{limits.latency_floor_ms:g} ms (the floor, as {limits.internal_regression:.0%} is less)"
     if not change.known:
         return Row(metric, *means, change, Verdict.INCONCLUSIVE, limit, change.note)
-    if doubt:
+    if doubt and not _worse_beyond_lag(after, log_ratio, math.log1p(allowed)):
         return Row(metric, *means, change, Verdict.INCONCLUSIVE, limit, f"not to be trusted: {doubt}")
     verdict = _upper(change.interval, allowed)
     return Row(metric, *means, change, verdict, limit, _would_decide(log_ratio, math.log1p(allowed), verdict))
+
+
+def _worse_beyond_lag(after: Sequence[RunFigures], log_ratio: Estimate, bound: float) -> bool:
+    """Whether it is worse even if all the generator's lateness had been in its P99."""
+    share = min(1 - run.lag_ms / run.p99_ms for run in after)
+    return share > 0 and log_ratio.interval.low + math.log(share) > bound
 
 
 def _upper(interval: Interval, allowed: float) -> Verdict:
@@ -274,11 +284,11 @@ def _throughput_row(
     limit = f"-{limits.internal_regression:.0%}"
     if not change.known:
         return Row(metric, *means, change, Verdict.INCONCLUSIVE, limit, change.note)
-    if doubt:
-        return Row(metric, *means, change, Verdict.INCONCLUSIVE, limit, "not to be trusted, as P99")
     allowed = -limits.internal_regression
     ends = change.interval
     verdict = Verdict.PASS if ends.low >= allowed else Verdict.FAIL if ends.high < allowed else Verdict.INCONCLUSIVE
+    if doubt and verdict is Verdict.FAIL:  # what a late generator did not send, the target could not serve
+        return Row(metric, *means, change, Verdict.INCONCLUSIVE, limit, f"not to be trusted: {doubt}")
     return Row(metric, *means, change, verdict, limit, _would_decide(log_ratio, math.log1p(allowed), verdict))
 
 

@@ -113,6 +113,12 @@ def test_a_doubtful_run_is_not_fast() -> None:
     assert "generator was late" in row(found.rows, "P99").note
 
 
+def test_what_a_late_generator_cannot_explain_fails_all_the_same() -> None:
+    late = replace(RUN, p99_ms=40.0, doubt="the generator was late", lag_ms=5.0)
+    assert compare_runs([RUN], [late], LIMITS).exit_code == EXIT_FAILED
+    assert compare_runs([RUN], [replace(late, lag_ms=30.0)], LIMITS).exit_code == EXIT_UNDECIDED
+
+
 def test_missing_figures_never_pass() -> None:
     found = compare_runs([replace(RUN, ops_per_s=math.nan)], [RUN], LIMITS)
     assert row(found.rows, "Throughput").verdict is Verdict.INCONCLUSIVE
