@@ -5,10 +5,16 @@ Each fixture is the fault itself, called with its dose, so that a drill imports 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from harness.faults.base import Fault
 from harness.faults.catalogue import FAMILY_FAULTS
+from harness.faults.composition import Composition
+from harness.faults.composition import parallel as side_by_side
+from harness.faults.nemesis import load_plan
 
 
 def _fixture(fault: type[Fault]) -> object:
@@ -20,3 +26,21 @@ def _fixture(fault: type[Fault]) -> object:
 
 
 globals().update({f"fixture_{fault.kind}": _fixture(fault) for fault in FAMILY_FAULTS})
+
+
+@pytest.fixture
+def parallel() -> Callable[..., Composition]:
+    """``parallel(fault, fault)``: all at once, each seen to act and each healed on its own."""
+    return side_by_side
+
+
+@pytest.fixture
+def nemesis(drill: Any) -> Callable[[str], Composition]:
+    """``nemesis("dual_memory")``: that plan of ``scenarios/faults/``, drawn with the session's seed."""
+    session = drill.session
+
+    def drawn(name: str) -> Composition:
+        plan = load_plan(session.settings.scenarios_dir / "faults" / f"{name}.toml")
+        return plan.composition(session.settings.seed, round(session.profile.fault_s * 1000))
+
+    return drawn
