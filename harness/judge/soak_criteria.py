@@ -78,7 +78,9 @@ def _no_crash(q: Question) -> CriterionResult:
     if not value.known:
         return q.answer(Verdict.INCONCLUSIVE, value, "the target was never looked at")
     ours = sum(r.ours for r in series.restarts)
-    note = f"started anew {ours} times by the harness, after it was cut off itself" if ours else ""
+    note = (
+        f"started anew {'once' if ours == 1 else f'{ours} times'} by the harness, after it was cut off" if ours else ""
+    )
     return _at_the_end(q, value, note)
 
 

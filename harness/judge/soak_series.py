@@ -126,7 +126,8 @@ class SoakSeries:
         self.duration_s = duration_s
         self.windows = Windows(window_s)
         self.hours = Windows(3600.0)
-        self.bins = Windows(max(duration_s / 300.0, 1e-3))
+        # For charts: at most 300, and never narrower than two intervals, or lines would fall apart into points.
+        self.bins = Windows(max(duration_s / 300.0, 2.1 * duration_s / max(1, expected), 1e-3))
         self.latency: dict[str, Histogram] = {}
         self.gaps: list[Gap] = []
         self.restarts: list[Restart] = []

@@ -79,14 +79,15 @@ class _Grid:
 
     def __init__(self, series: SoakSeries) -> None:
         self._series = series
-        width = max(series.end_s, 1e-6) / _BINS
+        self._bins = bins = min(_BINS, max(4, len(series) // 2))
+        width = max(series.end_s, 1e-6) / bins
         middle = (series.column("from_s") + series.column("to_s")) / 2
-        self._index = np.minimum((middle / width).astype(np.int64), _BINS - 1)
-        self.x: Floats = ((np.arange(_BINS) + 0.5) * width / _HOUR).astype(np.float64)
+        self._index = np.minimum((middle / width).astype(np.int64), bins - 1)
+        self.x: Floats = ((np.arange(bins) + 0.5) * width / _HOUR).astype(np.float64)
 
     def reduce(self, values: Floats, how: Callable[[Floats], float]) -> Floats:
         """``how`` of what lies in each bin."""
-        found = np.full(_BINS, math.nan)
+        found = np.full(self._bins, math.nan)
         known = np.isfinite(values)
         index, kept = self._index[known], values[known]
         if not len(kept):
@@ -101,7 +102,7 @@ class _Grid:
         length = (self._series.column("to_s") - self._series.column("from_s")) / self._series.time_scale
         total = self.reduce(self._series.column(column), np.sum)
         seconds = self.reduce(length, np.sum)
-        rate: Floats = np.divide(total, seconds, out=np.full(_BINS, math.nan), where=seconds > 0)
+        rate: Floats = np.divide(total, seconds, out=np.full(self._bins, math.nan), where=seconds > 0)
         return rate
 
 
