@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from harness.judge.trend import Trend, critical, fit_trend, is_transient
+from harness.judge.trend import Trend, critical, fit_trend, is_transient, theil_sen
 from harness.model import Estimate, Interval, Verdict, no_estimate
 
 Floats = npt.NDArray[np.float64]
@@ -275,7 +275,12 @@ def _ripe(fitted: Trend, later: Trend | None, points: _Minima, span_h: float) ->
     if span_h >= 2 * SETTLE_BY_H:
         return True
     early = span_h < SETTLE_BY_H
-    if later is None or later.low(PASS_ALPHA) <= (_STEADY_EARLY if early else _STEADY) * fitted.slope:
+    if later is None:
+        # Long teeth leave too few minima for bounds on half of them: then the halves' slopes must agree as they are.
+        late = points.t >= (points.t[0] + points.t[-1]) / 2
+        slope = theil_sen(points.t[late], points.y[late], points.part[late])
+        return not early and slope > _STEADY_EARLY * fitted.slope
+    if later.low(PASS_ALPHA) <= (_STEADY_EARLY if early else _STEADY) * fitted.slope:
         return False
     length = float(np.ptp(points.t))
     return not early or (length >= _EARLY_SPAN_H * 0.97 and fitted.slope * length > ARENA_MB)
