@@ -53,6 +53,7 @@ class MemoryApi:
         self._recaller = recaller
         self._consolidator = consolidator
         self._later: set[asyncio.Task[None]] = set()
+        self._kept = 0
 
     async def remember(self, request: Request) -> Response:
         """``POST /api/v1/memories/remember``."""
@@ -119,6 +120,9 @@ class MemoryApi:
 
     async def _keep(self, memory: Memory) -> None:
         core = self._core
+        self._kept += 1
+        if core.defects.on("lost_nth") and self._kept % int(core.defects.magnitude("lost_nth")) == 0:
+            return
         if core.defects.strikes("lost_ack"):
             return
         if core.defects.strikes("leaked_write"):

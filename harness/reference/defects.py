@@ -66,6 +66,7 @@ TABLE: tuple[Defect, ...] = (
     _share("error_rate", "this share of all recalls answers 500", 0.05),
     Defect("errors_counter_silent", "failed recalls are not counted as errors"),
     _one_in("lost_ack", "one acknowledged memory in n is not kept", 50),
+    Defect("lost_nth", "every nth acknowledged memory, and no other, is not kept", 100_000, "writes", 1.0),
     _one_in("stale_version", "one acknowledged replacement in n leaves the old version in place", 20),
     _seconds("ack_before_write", "memories are acknowledged at once and written this much later", 0.5),
     _one_in("leaked_write", "one acknowledged memory in n is written to another space instead of its own", 50),

@@ -10,12 +10,15 @@ from harness.scenario.document import Table, read_document
 CATALOGUE = Path(__file__).with_name("catalogue.toml")
 
 # name -> (test file, profile): the crash drill is no part of quick
+_TWICE = "drills/durability/test_acknowledged_memories.py::test_a_second_crash_loses_none_either"
 DRILLS = {
     "control": ("drills/control", "quick"),
     "semantic": ("drills/semantic_pathway", "quick"),
     "consolidation": ("drills/consolidation", "quick"),
     "bindings": ("drills/binding_index", "quick"),
-    "crash": ("drills/process", "ci"),
+    "crash": ("drills/process/test_crash.py", "ci"),
+    "durability": ("drills/durability", "ci"),
+    "durability_twice": (_TWICE, "staging"),
 }
 
 

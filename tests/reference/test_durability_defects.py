@@ -56,6 +56,12 @@ def test_a_write_leaks_into_another_space(launch: Launch) -> None:
     assert (_status(server, "a"), _status(server, "a", "elsewhere")) == (404, 200)
 
 
+def test_every_nth_is_lost(launch: Launch) -> None:
+    server = launch("--defect", "lost_nth=3")
+    _written(server, *"abcdef")
+    assert [_status(server, name) for name in "abcdef"] == [200, 200, 404, 200, 200, 404]
+
+
 def test_a_healthy_one_loses_nothing_of_all_that(launch: Launch) -> None:
     server = launch()
     _written(server, "a", "b")
