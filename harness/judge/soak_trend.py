@@ -39,8 +39,11 @@ def p99_drift(q: Question) -> CriterionResult:
         method=str(options.get("method", "trend")),
     )
     change = replace(found.change, unit="ratio/h", samples=sum(w.count for w in windows) if found.change.samples else 0)
-    whole = f"{found.total.value:+.1%} in all" if found.total.samples else ""
-    note = "; ".join(filter(None, (found.note, whole)))
+    note = found.note
+    if found.total.samples:
+        low, high = found.total.interval.low, found.total.interval.high
+        limit = f", the limit is {total:.0%}" if total else ""
+        note += f"; in all {found.total.value:+.1%} [{low:+.1%}, {high:+.1%}]{limit}"
     if found.verdict is Verdict.PASS and not q.over:
         return q.answer(Verdict.INCONCLUSIVE, change, note)
     at = None if found.decided_at_s is None else middles[0] + found.decided_at_s
