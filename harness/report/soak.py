@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.errors import RecordError
 from harness.judge.soak_abort import AbortWatch, Met
 from harness.judge.soak_criteria import judge_soak
 from harness.judge.soak_durability import ReadBackTally
@@ -61,15 +62,7 @@ def read_soak(folder: Path, *, closing: bool = True) -> SoakRecord:
     ``closing``: nothing more will come, so open windows are closed. Raises :class:`RecordError`.
     """
     manifest = read_manifest(folder)
-    plan = manifest["plan"]
-    scenario = soak_from_json(plan["scenario"])
-    series = SoakSeries(
-        time_scale=float(plan["time_scale"]),
-        window_s=scenario.record.window_s,
-        warm_up_s=scenario.record.warm_up_h * 3600.0,
-        duration_s=float(plan["duration_s"]),
-        expected=_expected(scenario, float(plan["duration_s"]), float(plan["time_scale"])),
-    )
+    scenario, series = _begun(folder, manifest)
     events, intervals, rows = Lines(folder / EVENTS), Lines(folder / INTERVALS), Lines(folder / READ_BACK)
     record = SoakRecord(folder, manifest, scenario, series, AbortWatch(scenario.aborts), ReadBackTally(), list(events))
     waiting = sorted(
@@ -90,6 +83,25 @@ def read_soak(folder: Path, *, closing: bool = True) -> SoakRecord:
         record.read_back(row)
     record.torn_lines = events.torn + intervals.torn + rows.torn
     return record
+
+
+def _begun(folder: Path, manifest: dict[str, Any]) -> tuple[SoakScenario, SoakSeries]:
+    """Scenario and empty series as the manifest says. Raises :class:`RecordError` where it does not say."""
+    try:
+        plan = manifest["plan"]
+        scenario = soak_from_json(plan["scenario"])
+        series = SoakSeries(
+            time_scale=float(plan["time_scale"]),
+            window_s=scenario.record.window_s,
+            warm_up_s=scenario.record.warm_up_h * 3600.0,
+            duration_s=float(plan["duration_s"]),
+            expected=_expected(scenario, float(plan["duration_s"]), float(plan["time_scale"])),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordError(
+            f"the manifest's plan cannot be read ({type(error).__name__}: {error})", where=str(folder / "manifest.json")
+        ) from error
+    return scenario, series
 
 
 def _expected(scenario: SoakScenario, duration_s: float, time_scale: float) -> int:

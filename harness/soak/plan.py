@@ -15,7 +15,7 @@ from harness.scenario.workload import Workload, load_workload, workload_from_jso
 from harness.soak.schedule import Planned, load_schedule, planned_from_json, schedule
 
 # Below these a window cannot be shortened: an fsync, a scrape and a read-back take the time they take.
-LEAST_JUDGE_S = 1.0
+LEAST_JUDGE_S = 5.0  # judging takes up to a quarter of a second, in the thread that records
 LEAST_READ_BACK_S = 2.0
 LEAST_READ_BACK_WINDOW_S = 0.3
 FINAL_WINDOW_SHARE = 0.1

@@ -187,3 +187,12 @@ def test_a_session_that_holds_a_soak_is_judged_like_any_other(days: dict[str, Pa
 def test_a_soak_that_is_none_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["soak", "--resume", str(tmp_path)]) == 3
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_manifest_without_its_plan_is_said_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write(tmp_path, replace(DAY, duration_s=7200.0))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["plan"]["scenario"]["profiles"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert main(["judge", str(tmp_path)]) == 3
+    assert "the manifest's plan cannot be read" in capsys.readouterr().err
