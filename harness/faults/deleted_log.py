@@ -28,7 +28,7 @@ class DeletedLog(TargetFault):
     kind: ClassVar[str] = "deleted_log"
     requires: ClassVar[tuple[str, ...]] = ("process", "data_dir")
     slot: ClassVar[str] = "storage.name"
-    longest_hold_s: ClassVar[float] = 8.0
+    longest_hold_s: ClassVar[float] = 15.0
 
     def describe(self) -> str:
         return "log deleted while it is open"

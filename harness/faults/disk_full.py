@@ -25,7 +25,7 @@ class DiskFull(TargetFault):
     kind: ClassVar[str] = "disk_full"
     requires: ClassVar[tuple[str, ...]] = ("process", "data_dir", "host.prlimit")
     slot: ClassVar[str] = "storage.size"
-    longest_hold_s: ClassVar[float] = 8.0
+    longest_hold_s: ClassVar[float] = 15.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.spare_bytes < 2**40:

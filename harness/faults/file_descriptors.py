@@ -25,7 +25,7 @@ class FileDescriptors(TargetFault):
     kind: ClassVar[str] = "file_descriptors"
     requires: ClassVar[tuple[str, ...]] = ("process", "host.prlimit")
     slot: ClassVar[str] = "resource.descriptors"
-    longest_hold_s: ClassVar[float] = 10.0
+    longest_hold_s: ClassVar[float] = 15.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.spare <= 100_000:

@@ -24,7 +24,7 @@ class NetworkFault(TargetFault):
 
     requires: ClassVar[tuple[str, ...]] = ("proxy",)
     wants: ClassVar[frozenset[str]] = frozenset({"proxy"})
-    longest_hold_s: ClassVar[float] = 10.0
+    longest_hold_s: ClassVar[float] = 15.0
     probe_path: ClassVar[str] = ALIVE
     trips: ClassVar[int] = 5
     trip_timeout_s: ClassVar[float] = 0.6

@@ -17,7 +17,7 @@ from harness.faults.witness import WitnessCue
 from harness.targets.base import Target
 
 _LATE_MS = 150.0  # Linux sends again after 200 ms at the earliest
-_TRIPS = 40
+_TRIPS = 12
 _GONE = 1  # what iptables says where there is no such rule: it is deleted already
 
 
@@ -32,7 +32,7 @@ class PacketLoss(TargetFault):
     kind: ClassVar[str] = "packet_loss"
     requires: ClassVar[tuple[str, ...]] = ("process", "host.packet_filter")
     slot: ClassVar[str] = "network.packet_loss"
-    longest_hold_s: ClassVar[float] = 10.0
+    longest_hold_s: ClassVar[float] = 15.0
 
     def __post_init__(self) -> None:
         if not 0 < self.loss_share <= 0.9:
@@ -72,7 +72,7 @@ class _Retransmissions(Observer):
         self.patience_s = 15.0
 
     def baseline(self) -> dict[str, Any]:
-        return travel(self._url, trips=10, timeout_s=3.0).as_json()
+        return travel(self._url, trips=5, timeout_s=3.0).as_json()
 
     def effective(self) -> Observation:
         late, text, detail = self._look()

@@ -20,7 +20,7 @@ class SlowDisk(ShimmedFault):
 
     latency_ms: float
     kind: ClassVar[str] = "slow_disk"
-    longest_hold_s: ClassVar[float] = 10.0
+    longest_hold_s: ClassVar[float] = 15.0
 
     def __post_init__(self) -> None:
         require_positive("latency_ms", self.latency_ms)

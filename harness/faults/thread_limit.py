@@ -24,7 +24,7 @@ class ThreadLimit(TargetFault):
     kind: ClassVar[str] = "thread_limit"
     requires: ClassVar[tuple[str, ...]] = ("process", "host.cgroup_pids")
     slot: ClassVar[str] = "resource.threads"
-    longest_hold_s: ClassVar[float] = 10.0
+    longest_hold_s: ClassVar[float] = 15.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.spare <= 100_000:
