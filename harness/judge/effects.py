@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -131,9 +132,8 @@ def _of_parts(view: CaseView, baseline: Window, during: Window) -> list[Evidence
         detail = str(seen[0].get("evidence", "")) if seen else "no effect was observed"
         found.append(Evidence(f"part {number}: {kind}", bool(seen), detail))
         alone = _EVIDENCE.get(kind)
-        if alone is not None and not step.get("at_ms") and not step.get("hold_ms"):
-            record = replace(view.record, manifest={**view.record.manifest, "fault": step["fault"]})
-            pieces = alone(CaseView(record), baseline, during)
+        if alone is not None and _throughout(step):
+            pieces = alone(_as_part(view, step), baseline, during)
             detail = "; ".join(piece.detail for piece in pieces)
             found.append(Evidence(f"part {number}: {kind}, by its effect", any(p.seen for p in pieces), detail))
     if all(piece.seen for piece in found):
@@ -154,8 +154,21 @@ _EVIDENCE: dict[str, Callable[[CaseView, Window, Window], list[Evidence]]] = {
 
 def effect_signal(view: CaseView) -> SignalEvents | None:
     """The fault's own effect as yes/no events; None where the fault has none of its own (a control case)."""
+    if view.fault.get("kind") == "composition":
+        # Of its parts, the first that is in force throughout and has one: the others' heal is not at the end.
+        parts = [_as_part(view, step) for step in view.fault.get("steps", []) if _throughout(step)]
+        return next((signal for part in parts if (signal := effect_signal(part)) is not None), None)
     make = {**_SIGNALS, **effects_families.SIGNALS}.get(str(view.fault.get("kind")))
     return make(view) if make else None
+
+
+def _throughout(step: dict[str, Any]) -> bool:
+    return not step.get("at_ms") and not step.get("hold_ms")
+
+
+def _as_part(view: CaseView, step: dict[str, Any]) -> CaseView:
+    """The case as if this part had been its only fault."""
+    return CaseView(replace(view.record, manifest={**view.record.manifest, "fault": step["fault"]}))
 
 
 def _signal(

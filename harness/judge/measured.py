@@ -130,7 +130,7 @@ class WindowView:
 
 
 class ReadBackView:
-    """Counts of acknowledged memories by what the read-back found: lost, stale, corrupted, resurrected, leaked and so on.
+    """Counts of acknowledged memories by what the read-back found: lost, stale, corrupted, resurrected and so on.
 
     :class:`~harness.judge.durability.ReadBack` says what each means.
     """
