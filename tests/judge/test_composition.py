@@ -22,7 +22,7 @@ def view(steps: list[dict[str, Any]], seen: list[int]) -> CaseView:
 
 
 def test_every_part_must_be_seen() -> None:
-    steps = [{"fault": SLOW}, {"fault": {"kind": "flag_flapping"}, "at_ms": 100, "hold_ms": 100}]
+    steps: list[dict[str, Any]] = [{"fault": SLOW}, {"fault": {"kind": "flag_flapping"}, "at_ms": 100, "hold_ms": 100}]
     assert all(piece.seen for piece in evidence(view(steps, [0, 1])))
     (missing,) = evidence(view(steps, [0]))
     assert missing.seen is False
