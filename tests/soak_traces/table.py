@@ -21,6 +21,8 @@ from harness.model import Verdict
 from tests.soak_traces import latency, rss
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "soak_calibration.md"
+# Judged once, after the verdicts were finished. Seeds 1 to 15 were this table's before, and two changes came of it.
+FIRST_SEED = 70_001
 STEADY = ("flat", "autocorrelated", "autocorrelated 0.97")
 LOOKS_H = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24)
 Job = tuple[str, float, float, int]
@@ -230,9 +232,11 @@ def drift_section(found: Sequence[Judged]) -> str:
 HEAD = """# How the soak's verdicts are calibrated
 
 Written by `python -m tests.soak_traces.table`; do not edit. The traces come from `tests/soak_traces/`, which was
-written before the verdicts (`harness/judge/leak.py`, `drift.py`) and not tuned to them; the verdicts were developed on
-other seeds than these. Noise is the stationary standard deviation of what is left over; autocorrelation is per sample
-of 15 s (RSS) or per window of 5 min (P99).
+written before the verdicts (`harness/judge/leak.py`, `drift.py`) and not tuned to them. The verdicts were developed on
+other seeds than these: earlier tables, on seeds 1 to 15, led to two changes of the leak verdict (how a FAIL is confirmed
+by the hour before, and how long teeth are halved), so this one is on seeds that nobody had looked at. Noise is the
+stationary standard deviation of what is left over; autocorrelation is per sample of 15 s (RSS) or per window of 5 min
+(P99).
 
 Verdicts: FAIL, the trend is certainly (99.5 %) above what is tolerated, half the margin; PASS, it is below the margin
 with 95 %; else INCONCLUSIVE. A leak or drift smaller than half the margin should PASS, one between half the margin and
@@ -246,13 +250,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--quick", action="store_true", help="a tenth of the traces; writes no document")
     arguments = options.parse_args(argv)
     clean, other = (2, 1) if arguments.quick else (15, 4)
-    rss_jobs = [(k, n, 0.0, s + 1) for k in rss.KINDS for n in rss.NOISES_MB for s in range(clean)]
+    rss_jobs = [(k, n, 0.0, FIRST_SEED + s) for k in rss.KINDS for n in rss.NOISES_MB for s in range(clean)]
     rss_jobs += [
-        (k, n, x, s + 1) for k in rss.KINDS for n in rss.NOISES_MB for x in rss.LEAKS_MB_PER_H for s in range(other)
+        (k, n, x, FIRST_SEED + s)
+        for k in rss.KINDS
+        for n in rss.NOISES_MB
+        for x in rss.LEAKS_MB_PER_H
+        for s in range(other)
     ]
-    p99_jobs = [(k, n, 0.0, s + 1) for k in latency.KINDS for n in latency.NOISES for s in range(clean)]
+    p99_jobs = [(k, n, 0.0, FIRST_SEED + s) for k in latency.KINDS for n in latency.NOISES for s in range(clean)]
     p99_jobs += [
-        (k, n, x, s + 1)
+        (k, n, x, FIRST_SEED + s)
         for k in latency.KINDS
         for n in latency.NOISES
         for x in latency.DRIFTS_PER_H
