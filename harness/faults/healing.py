@@ -143,13 +143,14 @@ def _attempt(entries: Iterable[Entry], clock: Clock) -> Tried:
     for number in sorted({_stage(entry) for entry in waiting}):
         group = [entry for entry in waiting if _stage(entry) == number]
         if number == 1 and len(group) > 1:
-            # One that hangs must not make the others late.
+            # One that hangs must not make the others late; what heals by one request goes in order, newest first.
             with ThreadPoolExecutor(max_workers=8) as pool:
-                done = list(pool.map(_apply_entry, group))
+                chains = _chains(group)
+                for chain, done in zip(chains, pool.map(_apply_all, chains), strict=True):
+                    tried += zip(chain, done, strict=True)
         else:
-            done = [_apply_entry(entry) for entry in group]
-        tried += zip(group, done, strict=True)
-    doubted = [(e, r) for e, (_, why) in tried if not why and not e.acknowledged for r in _in_doubt(e)]
+            tried += zip(group, _apply_all(group), strict=True)
+    doubted = _to_repeat([entry for entry, (_, why) in tried if not why])
     if doubted:
         clock.wait(threading.Event(), SETTLE_S)
         again = {entry.id: _apply_one(recipe)[1] for entry, recipe in doubted}
@@ -157,8 +158,26 @@ def _attempt(entries: Iterable[Entry], clock: Clock) -> Tried:
     return tried
 
 
-def _in_doubt(entry: Entry) -> list[Recipe]:
-    return [recipe for recipe in entry.recipes if isinstance(recipe, HttpRecipe)]
+def _chains(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """Entries that heal by a request to one place belong together: the oldest has to have the last word there."""
+    chains: dict[str, list[Entry]] = {}
+    for entry in entries:
+        place = next((r.url for r in entry.recipes if isinstance(r, HttpRecipe)), f"entry {entry.id}")
+        chains.setdefault(place, []).append(entry)
+    return list(chains.values())
+
+
+def _to_repeat(healed: list[Entry]) -> list[tuple[Entry, Recipe]]:
+    """Requests to send again: those nobody saw acknowledged, and what came after them to the same place."""
+    found: list[tuple[Entry, Recipe]] = []
+    for chain in _chains(healed):
+        first = next((at for at, entry in enumerate(chain) if not entry.acknowledged), len(chain))
+        found += [(e, r) for e in chain[first:] for r in e.recipes if isinstance(r, HttpRecipe)]
+    return found
+
+
+def _apply_all(entries: Iterable[Entry]) -> list[tuple[list[str], str]]:
+    return [_apply_entry(entry) for entry in entries]
 
 
 def _stage(entry: Entry) -> int:
