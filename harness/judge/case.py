@@ -130,9 +130,9 @@ def _healed(summary: CaseSummary) -> Condition:
         return Condition("heal", Verdict.ABORTED, f"the fault could not be healed: {failed.get('why', '')}")
     missing = record.last("heal_not_observed")
     if missing is not None:
-        return Condition(
-            "heal", Verdict.FAIL, f"healed and acknowledged, yet {missing.get('detail', 'still in force')}"
-        )
+        return Condition("heal", Verdict.FAIL, f"healed and acknowledged, yet {missing.get('evidence', 'in force')}")
+    if record.last("heal_acked") is not None and record.first("effect_not_observed") is not None:
+        return Condition("heal", Verdict.PASS, "taken back; there was no effect to see gone")
     if record.last("healed_observed") is None:
         return Condition("heal", Verdict.ABORTED, "the fault was never seen healed")
     return Condition("heal", Verdict.PASS, "healed, and seen healed")
