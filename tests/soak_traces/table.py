@@ -233,8 +233,8 @@ HEAD = """# How the soak's verdicts are calibrated
 
 Written by `python -m tests.soak_traces.table`; do not edit. The traces come from `tests/soak_traces/`, which was
 written before the verdicts (`harness/judge/leak.py`, `drift.py`) and not tuned to them. The verdicts were developed on
-other seeds than these: earlier tables, on seeds 1 to 15, led to two changes of the leak verdict (how a FAIL is confirmed
-by the hour before, and how long teeth are halved), so this one is on seeds that nobody had looked at. Noise is the
+other seeds than these: earlier tables, on seeds 1 to 15, led to two changes of the leak verdict (how a FAIL is
+confirmed by the hour before, and how long teeth are halved), so this one is on seeds nobody had looked at. Noise is the
 stationary standard deviation of what is left over; autocorrelation is per sample of 15 s (RSS) or per window of 5 min
 (P99).
 
