@@ -159,7 +159,7 @@ def effect_signal(view: CaseView) -> SignalEvents | None:
         parts = [_as_part(view, step) for step in view.fault.get("steps", []) if _throughout(step)]
         return next((signal for part in parts if (signal := effect_signal(part)) is not None), None)
     make = {**_SIGNALS, **effects_families.SIGNALS}.get(str(view.fault.get("kind")))
-    return make(view) if make else None
+    return replace(make(view), own=True) if make else None
 
 
 def _throughout(step: dict[str, Any]) -> bool:

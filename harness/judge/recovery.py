@@ -13,7 +13,7 @@ A signal whose tail is still worse than its tolerance has not recovered: the int
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,8 @@ class SignalEvents:
     """A signal as yes/no events in time order.
 
     ``begun`` and ``ended``: seconds, arrays of n, between which each event was served; ``affected``: n booleans;
-    ``tolerance``: the share of affected events that counts as recovered.
+    ``tolerance``: the share of affected events that counts as recovered. ``own``: the fault's own effect, which is
+    dated wherever it rose at all; another signal only where it provably left its tolerance.
     """
 
     name: str
@@ -43,11 +44,12 @@ class SignalEvents:
     ended: Floats
     affected: npt.NDArray[np.bool_]
     tolerance: float
+    own: bool = False
 
     def within(self, start: float, end: float) -> SignalEvents:
         """The events begun at or after ``start`` and ended before ``end``."""
         keep = (self.begun >= start) & (self.ended < end)
-        return SignalEvents(self.name, self.begun[keep], self.ended[keep], self.affected[keep], self.tolerance)
+        return replace(self, begun=self.begun[keep], ended=self.ended[keep], affected=self.affected[keep])
 
     @property
     def count(self) -> int:
@@ -92,7 +94,7 @@ def recovery_of(
     events = after.count
     if before.count < _MIN_EVENTS or during.count < _MIN_EVENTS or events < _MIN_EVENTS:
         return Recovery(signal.name, "unknown", Interval(math.nan, math.nan), events)
-    if not _left_tolerance(during, signal.tolerance):
+    if not _left_tolerance(before, during):
         return Recovery(signal.name, "never_left", Interval(0.0, 0.0), events)
     affected_rate = _rate(during.hits, during.count)
     quiet_rate = min(_rate(before.hits, before.count), 0.5 * affected_rate)
@@ -127,8 +129,10 @@ def _blocks(signal: SignalEvents) -> npt.NDArray[np.int64]:
     return np.floor(signal.begun / _BLOCK_S).astype(np.int64)
 
 
-def _left_tolerance(during: SignalEvents, tolerance: float) -> bool:
-    return clustered_share(during.affected, _blocks(during), "events").interval.low > tolerance
+def _left_tolerance(before: SignalEvents, during: SignalEvents) -> bool:
+    if clustered_share(during.affected, _blocks(during), "events").interval.low > during.tolerance:
+        return True
+    return during.own and during.hits * before.count > before.hits * during.count
 
 
 def _settled(tail: SignalEvents, tolerance: float, bad_rate: float) -> bool:

@@ -98,7 +98,7 @@ class Lane:
         ended = json.loads(await self._ask("/true"))["ended"]
         rows = sorted(self._rows)
         begun, done, hit = (np.array(column) for column in zip(*rows, strict=True))
-        signal = SignalEvents("stub", begun, done, hit.astype(np.bool_), 0.05)
+        signal = SignalEvents("stub", begun, done, hit.astype(np.bool_), 0.05, own=True)
         recovery = recovery_of(
             signal,
             baseline=(start, fault_sent),
@@ -178,7 +178,7 @@ def simulated(rate: float, affected: float, quiet: float, trials: int, seed: int
         served = begun + random.uniform(0, 1, len(begun)) * service
         bad = (served > 12.0) & (served < 24.0 + delay)
         hit = random.random(len(begun)) < np.where(bad, affected, quiet)
-        signal = SignalEvents("simulated", begun, begun + service, hit, 0.05)
+        signal = SignalEvents("simulated", begun, begun + service, hit, 0.05, own=True)
         recovery = recovery_of(signal, baseline=(0, 12), fault=(12.1, 24), heal=Interval(24.0, 24.002), end=54.0)
         found.append(Trial(delay, recovery))
     return found
