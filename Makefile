@@ -38,6 +38,7 @@ torture: $(READY)
 
 calibrate: $(READY)
 	$(BIN)/python -m tests.calibration.recovery $(ARGS)
+	$(BIN)/python -m tests.soak_traces.table
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .
