@@ -54,7 +54,7 @@ def test_deleted_log_loses_nothing(drill, deleted_log, slo):
     reads_go_on(outcome, slo)
 
 
-@pytest.mark.drill(family="storage", matrix=True)
+@pytest.mark.drill(family="storage")
 def test_power_cut_loses_nothing_acknowledged(drill, lost_unsynced, slo):
     kept(drill.run(lost_unsynced()), slo)
 

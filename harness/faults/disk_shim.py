@@ -33,7 +33,7 @@ class Shim:
         self._control = control
         self._seen = 0
         self._orders: dict[str, Any] = {}
-        self._synced: dict[str, int] = {}
+        self._synced: dict[str, int] = _account(control)  # an earlier process' files are still there
         self._never = threading.Event()
         self._write, self._fsync, self._fdatasync = os.write, os.fsync, os.fdatasync
         self._open, self._ftruncate = os.open, os.ftruncate
@@ -102,6 +102,14 @@ class Shim:
         draft = self._control.with_name(f"{self._control.name}.synced.new")
         draft.write_text(json.dumps(self._synced), encoding="utf-8")
         draft.replace(synced_file(self._control))
+
+
+def _account(control: Path) -> dict[str, int]:
+    try:
+        found: dict[str, int] = json.loads(synced_file(control).read_text(encoding="utf-8"))
+        return found
+    except (OSError, ValueError):
+        return {}
 
 
 def synced_file(control: Path) -> Path:

@@ -79,7 +79,9 @@ def _unsynced(target: Target) -> dict[str, int]:
     except (OSError, ValueError) as error:
         raise TargetError(f"the disk shim kept no account: {error}", where=str(target.disk_shim)) from error
     logs = sorted(target.data_dir.glob("log-*.bin"))
-    return {str(path): path.stat().st_size - int(synced.get(str(path), 0)) for path in logs}
+    # A file no sync was ever seen of was there before the shim was, and is taken to be whole.
+    sizes = {str(path): path.stat().st_size for path in logs}
+    return {path: size - int(synced.get(path, size)) for path, size in sizes.items()}
 
 
 def _cut_back(target: Target) -> dict[str, int]:

@@ -71,6 +71,7 @@ TABLE: tuple[Defect, ...] = (
     _seconds("ack_before_write", "memories are acknowledged at once and written this much later", 0.5),
     _one_in("leaked_write", "one acknowledged memory in n is written to another space instead of its own", 50),
     Defect("lost_tail", "this many of the last acknowledged writes are gone after a crash", 5, "n", 1.0),
+    Defect("never_synced", "acknowledged writes are left to the kernel, and a power cut takes them"),
     Defect("second_generation_loss", "what was written since a crash is gone after the next one"),
     Defect("resurrected_deletes", "an acknowledged delete does not survive a crash"),
     _one_in("wrong_space_leak", "one recall in n also returns a memory of another space", 20),

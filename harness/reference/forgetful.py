@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.reference.defects import Defects
@@ -21,6 +22,10 @@ class Forgetful:
         self._since_recovery = defects.on("second_generation_loss")
         self._tail = int(defects.magnitude("lost_tail")) if defects.on("lost_tail") else 0
         self.skips_deletes = defects.on("resurrected_deletes")
+
+    def sync_of(self, sync: Callable[[int], None]) -> Callable[[int], None]:
+        """``sync``, or what takes its place and does nothing."""
+        return (lambda _: None) if self._defects.on("never_synced") else sync
 
     def before_recovery(self, log: Path) -> None:
         """Lose what the defects say, where the last stop was a crash."""

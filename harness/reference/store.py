@@ -77,7 +77,9 @@ class Store:
             size = os.lseek(descriptor, 0, os.SEEK_END)
         else:
             descriptor, size = create_log(path), len(MAGIC)
-        self.writer = LogWriter(descriptor, size, self._settings.commit_window_ms / 1000.0, self._after_commit)
+        window_s = self._settings.commit_window_ms / 1000.0
+        sync = self._forgetful.sync_of(os.fdatasync)
+        self.writer = LogWriter(descriptor, size, window_s, self._after_commit, sync=sync)
 
     async def remember(self, memory: Memory) -> None:
         """Store ``memory``; on return it is durable and can be found."""

@@ -59,12 +59,21 @@ class LogWriter:
     One thread writes. While it syncs, the next group gathers; an idle writer waits ``window_s`` for company first.
     """
 
-    def __init__(self, descriptor: int, size_bytes: int, window_s: float, on_commit: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        size_bytes: int,
+        window_s: float,
+        on_commit: Callable[[], None],
+        *,
+        sync: Callable[[int], None] = os.fdatasync,
+    ) -> None:
         self.size_bytes = size_bytes
         self.broken: str | None = None
         """Why the log cannot be written any more, once it cannot."""
         self._descriptor = descriptor
         self._window_s = window_s
+        self._sync = sync
         self._on_commit = on_commit
         self._pending: list[_Write] = []
         self._busy = False
@@ -139,7 +148,7 @@ class LogWriter:
     def _write(self, data: bytes, offset: int) -> None:
         try:
             write_all(self._descriptor, data)
-            os.fdatasync(self._descriptor)
+            self._sync(self._descriptor)
         except OSError as error:
             # What was not acknowledged must not come back at the next start either.
             try:

@@ -18,6 +18,7 @@ DRILLS = {
     "bindings": ("drills/binding_index", "quick"),
     "crash": ("drills/process/test_crash.py", "ci"),
     "durability": ("drills/durability", "ci"),
+    "power_cut": ("drills/storage/test_failing_disk.py::test_power_cut_loses_nothing_acknowledged", "ci"),
     "durability_twice": (_TWICE, "staging"),
 }
 

@@ -78,6 +78,17 @@ def test_a_power_cut_takes_what_was_never_synced(case: Case) -> None:
     case.is_whole()
 
 
+def test_a_service_that_does_not_sync_is_caught_by_a_power_cut_alone(tmp_path: Path) -> None:
+    with Case(tmp_path / "case", shim=True, defects=("never_synced",)) as case:
+        case.inner.restart(kill=True)
+        case.is_whole()  # the kernel writes what a killed process had written
+        with case.target.client() as client:
+            client.remember("acknowledged", memory_id="acknowledged")
+        case.run(LostUnsynced())
+        with case.target.client() as client:
+            assert client.memory("acknowledged") is None
+
+
 def test_an_earlier_copy_is_never_put_back_over_a_later_state(case: Case) -> None:
     case.run(LogDamage("flipped", "middle"))
     with case.target.client() as client:

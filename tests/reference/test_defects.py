@@ -313,7 +313,7 @@ LOOKS: dict[str, tuple[list[str], Look]] = {
     "recall_truncated": ([], fewer_results),
 }
 # Looked for in test_durability_defects.py: they show over a crash only, or in another space.
-DURABILITY = {"leaked_write", "lost_nth", "lost_tail", "second_generation_loss", "resurrected_deletes"}
+DURABILITY = {"never_synced", "leaked_write", "lost_nth", "lost_tail", "second_generation_loss", "resurrected_deletes"}
 # Defects under which the usual twenty-four memories cannot be stored or be consolidated.
 _UNPOPULATED = {
     "lost_ack", "ack_before_write", "stale_version", "error_rate", "errors_counter_silent", "fd_leak",
