@@ -308,8 +308,8 @@ def _open_entries(folder: Path) -> int:
 
 
 def _strays(text: str) -> list[int]:
-    """Processes that name ``text`` and stay; one that is just going is given a moment."""
-    for _ in range(100):
+    """Processes that name ``text`` and stay; one that ends by itself once it has noticed is given time to."""
+    for _ in range(750):
         found = fingerprint.processes_naming(text)
         if not found:
             return []

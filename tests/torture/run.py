@@ -44,9 +44,9 @@ def _lane(folder: Path, kills: int, seed: int, kinds: Iterable[str]) -> list[Row
     command = [sys.executable, "-m", "tests.torture.lane", "--folder", str(folder), "--kills", str(kills)]
     command += ["--seed", str(seed), *(word for kind in kinds for word in ("--kind", kind))]
     env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # a lane forks, so it has one thread
-    with (folder / "lane.log").open("wb") as log:
-        done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=log, check=False)
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    with (folder / "lane.log").open("wb") as log, (folder / "rows.jsonl").open("wb") as out:
+        done = subprocess.run(command, cwd=ROOT, env=env, stdout=out, stderr=log, check=False)
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
     if done.returncode != 0:
         tail = (folder / "lane.log").read_text(errors="replace")[-400:]
         rows.append({"number": 0, "kind": "", "step": "lane", "residual": f"the lane broke: {tail}"})
