@@ -10,7 +10,7 @@ from typing import Any
 from harness.faults.catalogue import FAULTS
 
 
-def _idle(self: object, *_: Any) -> None:
+def _idle(*_: Any) -> None:
     """Nothing."""
 
 
