@@ -2,10 +2,10 @@
 
 ``verify.jsonl`` holds one line per question: ``t``, ``by`` ("id" or "embedding"), ``space``, ``item``, ``status``,
 ``outcome`` (name of an :class:`harness.model.Outcome`), ``seen_item``, ``seen_version`` and ``seen_space`` (whose write
-the content says it is; null where the memory was not found, or what stood there was not ours), ``whole`` (the content is
-to the letter what that write's was), ``rank`` (1-based place among a recall's results, 0 where absent), and of a recall
-``copies`` (how often the memory is among the results, under whatever id) and ``strangers`` (results that were written to
-another space).
+the content says it is; null where the memory was not found, or what stood there was not ours), ``whole`` (the content
+is to the letter what that write's was), ``rank`` (1-based place among a recall's results, 0 where absent), and of a
+recall ``copies`` (how often the memory is among the results, under whatever id) and ``strangers`` (results that were
+written to another space).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import math
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
