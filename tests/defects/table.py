@@ -94,19 +94,22 @@ def row(outcome: Outcome) -> str:
     return f"| `{outcome.job.label}` | {outcome.job.drill} | {outcome.verdict}{again}{mark} | {reason} |"
 
 
-def document(outcomes: list[Outcome]) -> str:
-    """The whole of ``docs/defects.md``."""
+def document(outcomes: list[Outcome], planned: int) -> str:
+    """The whole of ``docs/defects.md``; it says so where only some of the ``planned`` runs have been made."""
     head = "| defect | drill | verdict | reason |\n|---|---|---|---|\n"
 
     def table(kind: str) -> str:
         return head + "\n".join(row(o) for o in outcomes if o.job.kind == kind)
 
     caught = [o for o in outcomes if o.job.kind == "defect" and o.job.last]
+    missing = planned - len(outcomes)
+    partial = f"**Not finished: {missing} of {planned} runs are missing.**\n\n" if missing else ""
     return (
         "# What the drills catch\n\n"
         "Written by `make defects`: the reference Engram with one known bug at a time, against the drill that must "
         "notice. Where a defect has a magnitude it is swept, smallest first, so that the smallest one caught can be "
         "read off; a PASS above it is the drill's blind spot, stated and not hidden.\n\n"
+        f"{partial}"
         f"{sum(o.good for o in caught)} of {len(caught)} defects are caught at their largest magnitude, for the "
         "reason they are known for.\n\n"
         f"## Healthy target\n\n{table('healthy')}\n\n"
@@ -130,10 +133,11 @@ def main() -> int:
         for outcome in pool.map(run, jobs):
             outcomes.append(outcome)
             print(row(outcome), flush=True)
+            if not given.only and not given.no_sweep:
+                # After every run: half an hour's work is not lost to the last minute.
+                DOCUMENT.parent.mkdir(exist_ok=True)
+                DOCUMENT.write_text(document(outcomes, len(jobs)), encoding="utf-8")
     bad = [o for o in outcomes if not o.good]
-    if not given.only and not given.no_sweep:
-        DOCUMENT.parent.mkdir(exist_ok=True)
-        DOCUMENT.write_text(document(outcomes), encoding="utf-8")
     print(f"{len(outcomes)} runs, {len(bad)} not as they must be")
     return 1 if bad or not outcomes else 0
 
