@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.errors import RecordError
@@ -28,6 +26,7 @@ from harness.report.tables import (
     overview_row,
     recovery_rows,
 )
+from harness.report.templating import environment, source
 from harness.report.words import fault_text, session_sentence
 
 # A tooltip for every bin costs some 60 KB a case; past this many cases the page would outgrow its 3 MB.
@@ -60,7 +59,7 @@ def report_html(judged: JudgedSession) -> str:
     hover = len(judged.cases) <= _MOST_CASES_WITH_HOVER
     cases = [_case(judged, case, case.name in counting, f"case-{n}", hover) for n, case in enumerate(judged.cases, 1)]
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             session=json["session"],
@@ -69,26 +68,9 @@ def report_html(judged: JudgedSession) -> str:
             tally=[(v.value, n) for v in Verdict if (n := sum(c["verdict"] == v.value and c["counts"] for c in cases))],
             cases=cases,
             command=f"harness judge {shlex.quote(_shown(judged.folder))}",
-            css=Markup(_source("report.css")),
+            css=Markup(source("report.css")),
         )
     )
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("harness.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _source(name: str) -> str:
-    loader = _environment().loader
-    assert loader is not None
-    return loader.get_source(_environment(), name)[0]
 
 
 def _shown(folder: Path) -> str:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.errors import RecordError
@@ -22,6 +20,7 @@ from harness.report.chart import render
 from harness.report.soak import SoakRecord, read_soak
 from harness.report.soak_charts import charts_of, go_word
 from harness.report.soak_terminal import bound_text, value_text
+from harness.report.templating import environment, source
 from harness.report.words import plain_number
 
 _HOUR = 3600.0
@@ -54,7 +53,7 @@ def soak_html(record: SoakRecord, judgement: SoakJudgement) -> str:
     shown = f"{folder.parent.parent.name}/{folder.parent.name}"
     results = sorted(judgement.results, key=lambda r: _ORDER.index(r.verdict))
     return (
-        _environment()
+        environment()
         .get_template("soak.html.j2")
         .render(
             session=folder.parent.name,
@@ -97,26 +96,9 @@ def soak_html(record: SoakRecord, judgement: SoakJudgement) -> str:
             facts=_facts(record),
             torn=record.torn_lines,
             command=f"harness judge {shlex.quote(shown)}",
-            css=Markup(_source("report.css") + _source("soak.css")),  # ours, no record's
+            css=Markup(source("report.css") + source("soak.css")),  # ours, no record's
         )
     )
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("harness.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _source(name: str) -> str:
-    loader = _environment().loader
-    assert loader is not None
-    return loader.get_source(_environment(), name)[0]
 
 
 def _sentence(record: SoakRecord, judgement: SoakJudgement) -> str:
