@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.engram.answers import read_chaos_listing, read_consolidations, read_page, read_recall
-from harness.engram.client import CHAOS, EngramClient
+from harness.engram.client import CHAOS, EXPORT, MIGRATE, RESTORE, EngramClient
 from harness.engram.transport import Answer
 from harness.errors import CapabilityMissing, TargetAnswerInvalid, TargetRefused, TargetUnreachable
 
@@ -27,6 +27,9 @@ ALL = (
     "chaos.latency",
     "admin.bindings",
     "admin.concepts",
+    "admin.export",
+    "admin.restore",
+    "admin.migrate",
     "consolidations",
     "metrics.prometheus",
     "metrics.dual_memory",
@@ -37,6 +40,12 @@ _CHAOS_PROBES = (
     ("chaos.semantic_pathway", "semantic_pathway/latency", "latency_ms"),
     ("chaos.binding_index", "binding_index/corrupt", "corruption_rate"),
     ("chaos.latency", "latency", "latency_ms"),
+)
+# Neither a format nor a backup: what offers the route must refuse it.
+_BACKUP_PROBES = (
+    ("admin.export", "GET", f"{EXPORT}?format=capability-probe"),
+    ("admin.restore", "POST", RESTORE),
+    ("admin.migrate", "POST", f"{MIGRATE}?to=capability-probe"),
 )
 _DUAL_MEMORY_METRICS = ("engram_blended_recall_total", "engram_semantic_pathway_timeout_total")
 
@@ -83,6 +92,9 @@ def probe_capabilities(client: EngramClient) -> Capabilities:
     found.attempt(("chaos.listing", "chaos.ttl"), lambda: _listing(client, found))
     for name, path, key in _CHAOS_PROBES:
         found.attempt((name,), lambda n=name, p=path, k=key: _chaos_route(client, found, n, p, k))  # type: ignore[misc]
+    for name, method, path in _BACKUP_PROBES:
+        body = None if method == "GET" else {"format": "capability probe"}
+        found.attempt((name,), lambda n=name, m=method, p=path, b=body: _refuses(client, found, n, m, p, b))  # type: ignore[misc]
     for what in ("bindings", "concepts"):
         found.attempt((f"admin.{what}",), lambda w=what: _state(client, found, w))  # type: ignore[misc]
     found.attempt(("consolidations",), lambda: _consolidations(client, found))
@@ -145,7 +157,14 @@ def _listing(client: EngramClient, found: _Findings) -> None:
 
 
 def _chaos_route(client: EngramClient, found: _Findings, name: str, path: str, key: str) -> None:
-    answer = client.request("POST", f"{CHAOS}/{path}", json={key: "capability probe"})
+    _refuses(client, found, name, "POST", f"{CHAOS}/{path}", {key: "capability probe"})
+
+
+def _refuses(
+    client: EngramClient, found: _Findings, name: str, method: str, path: str, body: Mapping[str, str] | None = None
+) -> None:
+    """Whether the route is there: it must refuse what it is sent."""
+    answer = client.request(method, path, json=body)
     if answer.status in (401, 403):
         raise answer.refused()
     present = 400 <= answer.status < 500 and answer.status not in (404, 405)

@@ -17,6 +17,9 @@ from harness.errors import TargetAnswerInvalid, TargetUnreachable
 
 _FROM_ENVIRONMENT = Secret("")
 CHAOS = "/api/v1/admin/chaos"
+EXPORT, RESTORE, MIGRATE = "/api/v1/admin/export", "/api/v1/admin/restore", "/api/v1/admin/migrate"
+_BACKUP_S = 120.0
+_MAX_BACKUP_BYTES = 256 * 1024 * 1024
 
 
 class EngramClient:
@@ -119,6 +122,35 @@ class EngramClient:
     def set_features(self, **flags: Any) -> dict[str, Any]:
         """Change flags (``blended_recall=True``, ``cohort_sampling_rate=0.25``); answers what the service says."""
         return self._ok("POST", "/api/v1/admin/features", json=flags).object()
+
+    # backups (ours, beyond the runbook; offered where ``admin.export`` and the like are)
+
+    def export(self, kind: str = "dual_memory") -> bytes:
+        """Every memory as one backup document of this ``kind`` (``dual_memory``, ``single_memory``)."""
+        found = self._transport.exchange(
+            "GET", EXPORT, params={"format": kind}, timeout_s=_BACKUP_S, max_bytes=_MAX_BACKUP_BYTES
+        )
+        if found.status != 200:
+            raise found.refused()
+        found.object()
+        return found.body
+
+    def restore(self, backup: bytes) -> dict[str, Any]:
+        """Let the service remember exactly what ``backup`` holds; answers ``restored``, the number of memories."""
+        return self._take(RESTORE, {}, backup)
+
+    def migrate(self, backup: bytes, to: str = "single_memory") -> dict[str, Any]:
+        """:meth:`restore`, with dual memory off from then on; answers ``restored`` and ``features``."""
+        return self._take(MIGRATE, {"to": to}, backup)
+
+    def _take(self, path: str, params: Mapping[str, str], backup: bytes) -> dict[str, Any]:
+        headers = {"content-type": "application/json"}
+        answer = self._transport.exchange(
+            "POST", path, params=params, body=backup, headers=headers, timeout_s=_BACKUP_S
+        )
+        if not 200 <= answer.status < 300:
+            raise answer.refused()
+        return answer.object()
 
     # chaos
 

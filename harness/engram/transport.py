@@ -140,6 +140,7 @@ class _Request:
     params: Mapping[str, str] | None
     body: bytes | None
     headers: Mapping[str, str] | None
+    max_bytes: int
 
 
 class Transport:
@@ -175,13 +176,14 @@ class Transport:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
+        max_bytes: int | None = None,
     ) -> Answer:
-        """Send one request and read its whole answer, whatever the status.
+        """Send one request and read its whole answer, whatever the status; ``max_bytes`` where it may be a large one.
 
         Raises :class:`TargetUnreachable` where none came in ``timeout_s``, :class:`TargetAnswerInvalid` where it is
         no HTTP, is encoded, or is larger than allowed.
         """
-        request = _Request(method, self.base_url + path, params, body, headers)
+        request = _Request(method, self.base_url + path, params, body, headers, max_bytes or self._max)
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         found = self._once(request, limit_s)
         if isinstance(found, TargetUnreachable) and method == "GET":
@@ -204,7 +206,7 @@ class Transport:
                 headers=request.headers,
                 timeout=httpx.Timeout(limit_s),
             ) as response:
-                content = self._read(response, url, started + limit_s)
+                content = _read(response, url, started + limit_s, request.max_bytes)
                 return Answer(
                     url, response.status_code, response.headers, content, time.monotonic() - started, self._secret
                 )
@@ -227,24 +229,25 @@ class Transport:
         except httpx.InvalidURL as error:
             raise UsageError(f"not a usable URL: {error}", where=url[:200]) from error
 
-    def _read(self, response: httpx.Response, url: str, deadline: float) -> bytes:
-        encoding = response.headers.get("content-encoding", "identity").lower()
-        if encoding != "identity":
-            raise TargetAnswerInvalid(f"answered with {encoding[:40]!r} encoding, which was not asked for", where=url)
-        parts: list[bytes] = []
-        size = 0
-        for part in response.iter_raw():
-            size += len(part)
-            if size > self._max:
-                raise TargetAnswerInvalid(f"the answer is larger than {self._max:,} bytes", where=url)
-            if time.monotonic() > deadline:
-                raise TargetUnreachable("the answer does not end in time", where=url)
-            parts.append(part)
-        return b"".join(parts)
-
     def close(self) -> None:
         """Close the connections; idempotent."""
         self._http.close()
+
+
+def _read(response: httpx.Response, url: str, deadline: float, limit: int) -> bytes:
+    encoding = response.headers.get("content-encoding", "identity").lower()
+    if encoding != "identity":
+        raise TargetAnswerInvalid(f"answered with {encoding[:40]!r} encoding, which was not asked for", where=url)
+    parts: list[bytes] = []
+    size = 0
+    for part in response.iter_raw():
+        size += len(part)
+        if size > limit:
+            raise TargetAnswerInvalid(f"the answer is larger than {limit:,} bytes", where=url)
+        if time.monotonic() > deadline:
+            raise TargetUnreachable("the answer does not end in time", where=url)
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _reason(error: Exception) -> str:

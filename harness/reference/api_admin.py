@@ -25,7 +25,7 @@ class AdminApi:
     async def features(self, request: Request) -> Response:
         """``GET /api/v1/admin/features``."""
         del request
-        return answer(asdict(self._core.flags.shown))
+        return answer(asdict(self._core.flags.listed()))
 
     async def change_features(self, request: Request) -> Response:
         """``POST /api/v1/admin/features``: all of it or nothing, durable before it is in force."""

@@ -15,7 +15,6 @@ from harness.reference.recall import Recaller
 from harness.reference.wire import answer
 
 VERSION = "0.1.0"
-MILESTONE = "17"
 _FAILING = 0.5
 _RECENT_S = 5.0
 _STALE_INTERVALS = 3.0
@@ -82,7 +81,7 @@ class SystemApi:
             {
                 "name": "engram-reference",
                 "version": VERSION,
-                "milestone": MILESTONE,
+                "milestone": core.milestone,
                 "defects": core.defects.names(),
                 "semantic_timeout_ms": core.config.blended_recall.semantic_timeout_ms,
                 "consolidation_interval_s": core.config.consolidation.interval_s,

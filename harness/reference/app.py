@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from harness.reference.api_admin import AdminApi
+from harness.reference.api_backup import BackupApi
 from harness.reference.api_memory import MemoryApi
 from harness.reference.api_system import SystemApi
 from harness.reference.chaos import CORRUPTION, FAIL_RATE, LATENCY, SEMANTIC_LATENCY
@@ -25,7 +26,7 @@ _CHAOS = "/api/v1/admin/chaos"
 class App:
     """Finds the handler of a request; never raises."""
 
-    def __init__(self, core: Core, memory: MemoryApi, admin: AdminApi, system: SystemApi) -> None:
+    def __init__(self, core: Core, memory: MemoryApi, admin: AdminApi, system: SystemApi, backup: BackupApi) -> None:
         self._core = core
         self._memory = memory
         self._key = f"Bearer {core.api_key}".encode() if core.api_key else None
@@ -46,6 +47,9 @@ class App:
             "/api/v1/admin/features": {"GET": admin.features, "POST": admin.change_features},
             "/api/v1/admin/bindings": {"GET": admin.bindings},
             "/api/v1/admin/concepts": {"GET": admin.concepts},
+            "/api/v1/admin/export": {"GET": backup.export},
+            "/api/v1/admin/restore": {"POST": backup.restore},
+            "/api/v1/admin/migrate": {"POST": backup.migrate},
             _CHAOS: {"GET": admin.chaos},
             f"{_CHAOS}/consolidation/fail_rate": {
                 "POST": partial(admin.inject, fault=FAIL_RATE, key="fail_rate", share=True)

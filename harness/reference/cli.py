@@ -36,7 +36,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--accept-damaged-log", action="store_true", help="start without the records a damaged log has lost"
     )
+    _add_words(parser)
     return parser
+
+
+def _add_words(parser: argparse.ArgumentParser) -> None:
+    """What is done with a data directory while no service runs on it."""
+    words = parser.add_subparsers(dest="word", metavar="WORD", required=False)
+    export = words.add_parser("export", help="write every memory to a backup")
+    export.add_argument("--format", choices=("dual_memory", "single_memory"), default="dual_memory")
+    export.add_argument("--output", type=Path, metavar="F", help="where to (default: standard output)")
+    export.add_argument("--accept-damaged-log", action="store_true", help="export what a damaged log still holds")
+    restore = words.add_parser("restore", help="make the data directory exactly what a backup holds")
+    migrate = words.add_parser("migrate", help="restore a backup, with dual memory off from then on")
+    migrate.add_argument("--to", choices=("single_memory",), required=True)
+    for word in (restore, migrate):
+        word.add_argument("--backup", type=Path, required=True, metavar="F")
+    for word in (export, restore, migrate):
+        word.add_argument("--data-dir", type=Path, required=True)
 
 
 def _list_defects(as_json: bool) -> None:
@@ -55,6 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _list_defects(options.json)
         return 0
     try:
+        if options.word is not None:
+            from harness.reference.tools import run_word
+
+            run_word(options)
+            return 0
         return _run(options)
     except StartupRefusedError as refusal:
         sys.stderr.write(f"engram-reference: {refusal}\n")

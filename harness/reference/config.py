@@ -111,6 +111,13 @@ class MemoryLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class Service:
+    """``[service]``: 16 stands for the milestone before dual memory, which a full rollback goes back to."""
+
+    milestone: int = _count(17, 16, 17)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All sections."""
 
@@ -121,6 +128,7 @@ class Config:
     storage: Storage = field(default_factory=Storage)
     chaos: Chaos = field(default_factory=Chaos)
     memory: MemoryLimit = field(default_factory=MemoryLimit)
+    service: Service = field(default_factory=Service)
 
 
 _SECTIONS: dict[str, type] = {
@@ -131,6 +139,7 @@ _SECTIONS: dict[str, type] = {
     "storage": Storage,
     "chaos": Chaos,
     "memory": MemoryLimit,
+    "service": Service,
 }
 
 

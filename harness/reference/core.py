@@ -26,4 +26,5 @@ class Core:
     breaker: CircuitBreaker
     store: Store
     api_key: str | None
+    milestone: str = "17"
     started: float = field(default_factory=time.monotonic)

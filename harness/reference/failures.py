@@ -11,6 +11,10 @@ class StorageError(Exception):
     """The log could not be written; the write it belonged to was not acknowledged."""
 
 
+class BackupRefusedError(Exception):
+    """A backup is not ours, not of this version, or not whole; nothing of it was taken."""
+
+
 class SemanticFailure(Exception):
     """The semantic pathway could not answer; recall goes on without it."""
 

@@ -24,6 +24,8 @@ _ENVIRONMENT = {
 }
 _BOOLEANS = ("dual_memory_types", "blended_recall", "fan_effect", "monitoring")
 _SHARES = ("cohort_sampling_rate", "semantic_weight")
+_DUAL = ("dual_memory_types", "blended_recall", "fan_effect")
+SINGLE_MEMORY = dict.fromkeys(_DUAL, False)
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
@@ -59,42 +61,75 @@ class FlagStore:
         )
         kept = self._read()
         overrides = _from_environment(environment)
-        self.shown = replace(configured, **{**kept, **overrides})
-        self.in_force = self.shown
+        self._single = config.service.milestone < 17
+        before_dual_memory = SINGLE_MEMORY if self._single else {}
+        self.shown = replace(configured, **{**kept, **overrides, **before_dual_memory})
+        self.in_force = self._unreached = self.shown
+        self._changes = self._served = 0
+
+    def serving(self) -> Flags:
+        """The flags the request at hand is served by; only a replica that no change reaches has others."""
+        if not self._defects.on("replica_not_reached"):
+            return self.in_force
+        self._served += 1
+        return self._unreached if self._served % 2 else self.in_force
+
+    def listed(self) -> Flags:
+        """What the admin API shows: what the replica that answers believes."""
+        return self.serving() if self._defects.on("replica_not_reached") else self.shown
 
     def changed(self, changes: object) -> Flags:
         """What the flags would be after ``changes``; nothing is changed yet. Raises ApiError on any bad entry."""
-        return replace(self.shown, **_checked(changes))
+        checked = _checked(changes)
+        if self._single and (wanted := [name for name in _DUAL if checked.get(name)]):
+            raise ApiError(400, "invalid_flags", f"{wanted[0]} needs milestone 17, and this is 16")
+        return replace(self.shown, **checked)
 
     def persist(self, flags: Flags) -> None:
         """Make ``flags`` durable; blocks on the disk."""
         if self._defects.on("flag_forgotten"):
             return
-        draft = self._path.with_suffix(".tmp")
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(asdict(flags), file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(self._path)
-        sync_directory(self._path.parent)
+        _keep(self._path, asdict(flags))
 
     def adopt(self, flags: Flags) -> None:
         """Put ``flags`` in force for every request from now on."""
         self.shown = flags
         if not self._defects.on("flag_ignored"):
             self.in_force = flags
+        self._changes += 1
+        if self._defects.on("replica_not_reached") and self._changes <= self._defects.magnitude("replica_not_reached"):
+            self._unreached = self.in_force
 
     def _read(self) -> dict[str, Any]:
-        try:
-            data = json.loads(self._path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise StartupRefusedError(f"{self._path}: the kept flags cannot be read: {error}") from None
-        known = {f.name for f in fields(Flags)}
-        if not isinstance(data, dict) or not data.keys() <= known:
-            raise StartupRefusedError(f"{self._path}: the kept flags hold unknown entries")
-        return data
+        return _read(self._path)
+
+
+def turn_off_dual_memory(path: Path) -> None:
+    """Keep the flags of a stopped service, with dual memory off. Raises OSError or StartupRefusedError."""
+    _keep(path, {**_read(path), **SINGLE_MEMORY})
+
+
+def _keep(path: Path, values: dict[str, Any]) -> None:
+    draft = path.with_suffix(".tmp")
+    with draft.open("w", encoding="utf-8") as file:
+        json.dump(values, file)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+    sync_directory(path.parent)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StartupRefusedError(f"{path}: the kept flags cannot be read: {error}") from None
+    known = {f.name for f in fields(Flags)}
+    if not isinstance(data, dict) or not data.keys() <= known:
+        raise StartupRefusedError(f"{path}: the kept flags hold unknown entries")
+    return data
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, bool]:

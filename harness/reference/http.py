@@ -17,6 +17,8 @@ import httptools
 
 MAX_URL_BYTES = 256 * 1024
 MAX_BODY_BYTES = 4 * 1024 * 1024
+_BACKUPS = (b"/api/v1/admin/restore", b"/api/v1/admin/migrate")
+_MAX_BACKUP_BYTES = 256 * 1024 * 1024
 _PIPELINE_DEPTH = 16
 
 
@@ -130,7 +132,8 @@ class HttpProtocol(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """The parser has read a piece of the body."""
         self._body_bytes += len(body)
-        if self._body_bytes > MAX_BODY_BYTES:
+        limit = _MAX_BACKUP_BYTES if self._url.startswith(_BACKUPS) else MAX_BODY_BYTES
+        if self._body_bytes > limit:
             self._body.clear()
             self._problem = "the body is too large"
         else:

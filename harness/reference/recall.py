@@ -13,7 +13,7 @@ from harness.reference.chaos import LATENCY, SEMANTIC_LATENCY
 from harness.reference.consolidation import Consolidator
 from harness.reference.core import Core
 from harness.reference.failures import ApiError, SemanticFailure
-from harness.reference.flags import cohort_of
+from harness.reference.flags import Flags, cohort_of
 from harness.reference.memory import Vector
 from harness.reference.metrics import moving
 from harness.reference.space import Hits, Space
@@ -75,13 +75,13 @@ class Recaller:
     async def recall(self, cue: Cue) -> Recalled:
         """Answer one cue; raises ApiError, which only a defect can make happen for a valid one."""
         core, start = self._core, time.monotonic()
-        flags = core.flags.in_force
+        flags = core.flags.serving()
         cohort = cohort_of(cue.user, flags, core.defects)
         blended = cohort == "canary" and flags.blended_recall and flags.dual_memory_types
         error = True
         try:
             await self._misbehave(cohort)
-            recalled = await (self._blended(cue, start) if blended else self._episodic(cue, cohort))
+            recalled = await (self._blended(cue, start, flags) if blended else self._episodic(cue, cohort))
             error = False
         finally:
             duration_s = time.monotonic() - start
@@ -94,6 +94,8 @@ class Recaller:
 
     async def _episodic(self, cue: Cue, cohort: str) -> Recalled:
         space = self._core.store.peek(cue.space)
+        if self._core.defects.on("latency_stays"):
+            await self._slowed()
         return Recalled(space, Blend(episodic_items(space, self._hits(space, cue))), cohort)
 
     def _hits(self, space: Space, cue: Cue) -> Hits:
@@ -102,9 +104,9 @@ class Recaller:
         found = space.lexicon.search(tokens(cue.text or ""), cue.limit)
         return [(slot, score) for slot, score in found if score >= cue.threshold]
 
-    async def _blended(self, cue: Cue, start: float) -> Recalled:
+    async def _blended(self, cue: Cue, start: float, flags: Flags) -> Recalled:
         core = self._core
-        settings, flags = core.config.blended_recall, core.flags.in_force
+        settings = core.config.blended_recall
         core.metrics.blended.inc()
         space = core.store.peek(cue.space)
         task = None
@@ -125,9 +127,12 @@ class Recaller:
             del result.items[cue.limit :]
             recalled.blend = result
         self._sample(recalled, hits)
-        if (latency_ms := core.chaos.value(LATENCY)) > 0:
-            await asyncio.sleep(latency_ms / 1000.0)
+        await self._slowed()
         return recalled
+
+    async def _slowed(self) -> None:
+        if (latency_ms := self._core.chaos.value(LATENCY)) > 0:
+            await asyncio.sleep(latency_ms / 1000.0)
 
     async def _semantic(self, space: Space, cue: Cue, *, fan_effect: bool) -> Semantic:
         """The semantic pathway; injected latency is spent here, beside the episodic pathway."""

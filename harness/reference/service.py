@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.reference.api_admin import AdminApi
+from harness.reference.api_backup import BackupApi
 from harness.reference.api_memory import MemoryApi
 from harness.reference.api_system import SystemApi
 from harness.reference.app import App
@@ -30,6 +31,7 @@ from harness.reference.metrics import Metrics, memory_limit_bytes
 from harness.reference.recall import Recaller
 from harness.reference.store import Store
 
+MILESTONE = "17"
 _DRAIN_S = 10.0
 _BACKLOG = 1024
 _SWITCH_INTERVAL_S = 0.0005
@@ -89,6 +91,7 @@ def build(config: Config, defects: Defects, options: Options, environment: Mappi
         ),
         store=store,
         api_key=environment.get("ENGRAM_API_KEY") or None,
+        milestone=str(config.service.milestone),
     )
     try:
         store.recover(accept_damage=options.accept_damaged_log)
@@ -112,6 +115,7 @@ async def serve(core: Core, listener: socket.socket, options: Options) -> None:
         MemoryApi(core, recaller, consolidator),
         AdminApi(core),
         SystemApi(core, recaller, consolidator, stop.set),
+        BackupApi(core),
     )
     connections = Connections(app.handle)
     background = loop.create_task(consolidator.run_forever())

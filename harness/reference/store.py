@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from harness.reference.config import Storage
 from harness.reference.defects import Defects
-from harness.reference.failures import StartupRefusedError
+from harness.reference.failures import StartupRefusedError, StorageError
 from harness.reference.forgetful import Forgetful
 from harness.reference.frames import MAGIC, Scan, frame, read_frames
 from harness.reference.memory import Deletion, Memory, decode, encode
@@ -38,6 +39,7 @@ class Store:
         self._forgetful = Forgetful(defects or Defects(), directory / "clean")
         self._generation = 0
         self._compacting = False
+        self._restoring = False
         self._compact_after = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._lock = self._take_lock()
@@ -96,6 +98,40 @@ class Store:
             return
         await self._append(Deletion(memory_id, space), apply)
 
+    async def restore(self, memories: list[Memory]) -> None:
+        """Remember exactly ``memories``; on return that is durable. A crash before leaves what was.
+
+        Raises StorageError, with nothing changed; writes are refused meanwhile, so that none is acknowledged and lost.
+        """
+        if self.writer is None or self._compacting or self._restoring:
+            raise StorageError("the store is busy: a compaction or another restore is under way")
+        loop = asyncio.get_running_loop()
+        self._compacting = self._restoring = True
+        try:
+            await self.writer.drain()
+            turned: asyncio.Future[OSError | None] = loop.create_future()
+            self.writer.rotate(self._path("log-", self._generation + 1), turned.set_result)
+            if (problem := await turned) is not None:
+                raise problem
+            self._generation += 1
+            fresh = await loop.run_in_executor(self._thread, _spaces_of, memories)
+            self.snapshot_bytes = await loop.run_in_executor(
+                self._thread, self._write_snapshot, self._generation, memories
+            )
+            self.spaces = fresh
+            self._remove_older_than(self._generation)
+        except OSError as error:
+            raise StorageError(f"the backup cannot be written: {error.strerror or error}") from error
+        finally:
+            self._compacting = self._restoring = False
+
+    def rewrite(self, memories: list[Memory]) -> None:
+        """:meth:`restore` without a service: what the directory held, damaged or not, is replaced. Raises OSError."""
+        generation = max([*self._numbered("snapshot-"), *self._numbered("log-")], default=-1) + 1
+        os.close(create_log(self._path("log-", generation)))
+        self._write_snapshot(generation, memories)
+        self._remove_older_than(generation)
+
     async def close(self) -> None:
         """Finish what is queued and let go of the directory."""
         if self.writer is not None:
@@ -107,6 +143,8 @@ class Store:
     async def _append(self, record: Memory | Deletion, apply: Callable[[], None]) -> None:
         if self.writer is None:
             raise RuntimeError("the store is not open")
+        if self._restoring:
+            raise StorageError("a restore is under way")
         await self.writer.append(frame(encode(record)), apply)
 
     def _after_commit(self) -> None:
@@ -217,3 +255,10 @@ class Store:
                     self._path(prefix, number).unlink()
         for draft in self._directory.glob("snapshot-*.tmp"):
             draft.unlink()
+
+
+def _spaces_of(memories: Iterable[Memory]) -> dict[str, Space]:
+    found: dict[str, Space] = {}
+    for memory in memories:
+        found.setdefault(memory.space, Space(memory.space)).put(memory)
+    return found

@@ -105,12 +105,16 @@ class LogWriter:
         if not self._busy and self._timer is None:
             self._start()
 
-    async def close(self) -> None:
-        """Write what is queued, then close."""
+    async def drain(self) -> None:
+        """Wait until all that is queued is written."""
         while self._busy or self._pending:
             if not self._busy:
                 self._start()
             await asyncio.gather(*self._tasks)
+
+    async def close(self) -> None:
+        """Write what is queued, then close."""
+        await self.drain()
         self._thread.shutdown(wait=True)
         os.close(self._descriptor)
 

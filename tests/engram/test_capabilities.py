@@ -46,7 +46,7 @@ def test_probing_sends_nothing_that_could_be_obeyed() -> None:
     for request in requests:
         head, body = request.split(b"\r\n\r\n")
         if not head.startswith(b"GET"):
-            assert (b"/admin/chaos/" in head and b"capability probe" in body) or head.startswith(b"DELETE"), head
+            assert (b"/api/v1/admin/" in head and b"capability probe" in body) or head.startswith(b"DELETE"), head
 
 
 def test_a_chaos_route_is_there_when_it_refuses_nonsense() -> None:
