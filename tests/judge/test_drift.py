@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from statsmodels.regression import linear_model
 
 from harness.judge.drift import METHODS, DriftEstimate, drift_now, drift_verdict
 from harness.model import Verdict
@@ -49,7 +50,6 @@ def test_the_runbooks_method_alarms_on_noise_and_the_default_does_not() -> None:
 
 
 def test_glsar_is_statsmodels() -> None:
-    linear_model = pytest.importorskip("statsmodels.regression.linear_model")
     trace = latency_trace("autocorrelation 0.9", 0.05, 0.01, 34)
     t, y = trace.times_s / HOUR_S, np.log(trace.p99_ms)
     theirs = linear_model.GLSAR(y, np.column_stack([np.ones_like(t), t]), rho=1).iterative_fit(maxiter=20, rtol=1e-10)

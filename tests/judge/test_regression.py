@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from harness.errors import EXIT_COMPETITIVE, EXIT_FAILED, EXIT_OK, EXIT_UNDECIDED
 from harness.histogram import Histogram
@@ -64,7 +65,6 @@ def test_false_alarms_and_misses_of_pairs_are_as_promised() -> None:
 
 
 def test_the_interval_of_pairs_is_students() -> None:
-    stats = pytest.importorskip("scipy.stats")
     before, after = pairs(1.02, 6, 0.02)
     ratios = np.log([b.p99_ms / a.p99_ms for a, b in zip(before, after, strict=True)])
     half = stats.t.ppf(0.95, 5) * stats.sem(ratios)
