@@ -1,0 +1,187 @@
+"""Recall quality of two arms for the same questions: overlap of answers, gain on poor cues; and recall@k of one.
+
+The question (which memory, asked with which cue) is the unit: both arms answer the same ones, and a paired bootstrap
+over questions bounds the mean (STATISTICS.md, "recall robustness, top-k overlap").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.judge.comparison import Comparison, decide, sample_to_decide, undecided
+from harness.judge.intervals import Floats
+from harness.model import NO_INTERVAL, Estimate, Interval, Verdict
+
+ALPHA = 0.05
+FEWEST_QUESTIONS = 10
+_RESAMPLES = 4000
+_SEED = 20_251_120  # the same evidence gives the same bytes
+
+
+def answer_overlap(control: Sequence[int], canary: Sequence[int], k: int) -> float:
+    """Share of the control's first ``k`` results that are among the canary's first ``k``; NaN where it has none."""
+    wanted = set(control[:k])
+    return len(wanted & set(canary[:k])) / len(wanted) if wanted else math.nan
+
+
+def recall_at_k(truth: Sequence[int], answer: Sequence[int], k: int) -> float:
+    """Share of the true ``k`` nearest that are among the first ``k`` results; NaN without a truth."""
+    return answer_overlap(truth, answer, k)
+
+
+def compare_overlap(
+    overlaps: npt.ArrayLike, limit: float = 0.85, *, metric: str = "top-k overlap", alpha: float = ALPHA
+) -> Comparison:
+    """Mean overlap of the two arms' answers to the same questions (rollout runbook 2.6: > 85 %), one number a question.
+
+    A mean of shares lies in [0, 1]. Where all are the same number a bootstrap sees no spread, so they are counted as
+    hits and misses then, which spreads the most a share can.
+    """
+    values = np.asarray(overlaps, dtype=np.float64)
+    if why := _unfit(values, within=(0.0, 1.0)):
+        return undecided(metric, why, limit=limit, op=">", needed=FEWEST_QUESTIONS, needed_unit="questions")
+    return _mean_against(metric, values, ">", limit, alpha)
+
+
+def compare_recall_at_k(
+    found: npt.ArrayLike, limit: float, *, metric: str = "recall@k", alpha: float = ALPHA
+) -> Comparison:
+    """Mean share of the true answers that came back, one number a question, against a limit from below."""
+    return compare_overlap(found, limit, metric=metric, alpha=alpha)
+
+
+def compare_robustness(
+    control: npt.ArrayLike,
+    canary: npt.ArrayLike,
+    gain: float = 0.20,
+    *,
+    metric: str = "robustness for partial cues",
+    alpha: float = ALPHA,
+) -> Comparison:
+    """Whether the canary returns more for poor cues: ratio of means over the same questions (runbook 2.6: > +20 %).
+
+    ``control[i]`` and ``canary[i]`` are what each arm returned to question ``i`` (results, or true results). The lower
+    bound of the gain decides. Cohen's d of the paired differences stands in the note (the runbook wants d > 0.5).
+    """
+    old, new = np.asarray(control, dtype=np.float64), np.asarray(canary, dtype=np.float64)
+    needed = {"needed": FEWEST_QUESTIONS, "needed_unit": "questions"}
+    if len(old) != len(new):
+        return undecided(metric, f"{len(old)} and {len(new)} answers make no pairs", limit=gain, op=">", **needed)  # type: ignore[arg-type]
+    if why := _unfit(old, within=(0.0, math.inf)) or _unfit(new, within=(0.0, math.inf)):
+        return undecided(metric, why, limit=gain, op=">", **needed)  # type: ignore[arg-type]
+    if old.sum() <= 0:
+        return undecided(metric, "the control returned nothing at all: no ratio to it", limit=gain, op=">")
+    if bool((old == old[0]).all()) and bool((new == new[0]).all()):
+        return undecided(metric, "every answer is as long as every other: nothing was measured", limit=gain, op=">")
+    value = float(new.sum() / old.sum()) - 1
+    ends, wide = _ratio_bootstrap(old, new, (alpha, alpha / 2))
+    verdict = decide(ends, ">", gain)
+    spread = float((new - old).std(ddof=1))
+    effect = float((new - old).mean()) / spread if spread > 0 else math.inf
+    said = f"Cohen's d {effect:.2f}"
+    sides = [_mean_estimate(side, alpha, "memories") for side in (old, new)]
+    return _answered(metric, sides[0], sides[1], value, (ends, wide), len(old), gain, verdict, said)
+
+
+def per_question(questions: npt.ArrayLike, values: npt.ArrayLike) -> dict[int, float]:
+    """The mean of the answers to each question, by its number."""
+    asked, index = np.unique(np.asarray(questions, dtype=np.int64), return_inverse=True)
+    sums = np.bincount(index, weights=np.asarray(values, dtype=np.float64), minlength=len(asked))
+    means = sums / np.bincount(index, minlength=len(asked))
+    return dict(zip(asked.tolist(), means.tolist(), strict=True))
+
+
+def paired(control: Mapping[int, float], canary: Mapping[int, float]) -> tuple[Floats, Floats]:
+    """The values of the questions that both arms were asked, in the same order."""
+    both = sorted(control.keys() & canary.keys())
+    return np.array([control[n] for n in both]), np.array([canary[n] for n in both])
+
+
+def _mean_against(metric: str, values: Floats, op: str, limit: float, alpha: float) -> Comparison:
+    estimate = _mean_estimate(values, alpha, "ratio")
+    wide = _mean_bounds(values, alpha / 2)
+    verdict = decide(estimate.interval, op, limit)
+    nothing = Estimate(math.nan, NO_INTERVAL, "ratio", 0)
+    return _answered(metric, nothing, estimate, estimate.value, (estimate.interval, wide), len(values), limit, verdict)
+
+
+def _answered(
+    metric: str,
+    control: Estimate,
+    canary: Estimate,
+    value: float,
+    ends: tuple[Interval, Interval],
+    questions: int,
+    limit: float,
+    verdict: Verdict,
+    said: str = "",
+) -> Comparison:
+    held = verdict is Verdict.INCONCLUSIVE
+    needed = sample_to_decide(questions, value, ends[0], limit) if held else None
+    note = f"about {needed:,} questions would decide (there are {questions})" if needed else ""
+    return Comparison(
+        metric,
+        control,
+        canary,
+        Estimate(value, ends[0], "ratio", questions),
+        ends[1],
+        limit,
+        ">",
+        verdict,
+        "absolute limit",
+        needed,
+        "questions",
+        "; ".join(filter(None, [said, note])),
+    )
+
+
+def _unfit(values: Floats, within: tuple[float, float]) -> str:
+    if len(values) < FEWEST_QUESTIONS:
+        return f"{len(values)} questions; below {FEWEST_QUESTIONS} nothing is said"
+    if not bool(np.isfinite(values).all()):
+        return "answers that are no finite numbers"
+    if bool((values < within[0]).any()) or bool((values > within[1]).any()):
+        return f"values outside [{within[0]:g}, {within[1]:g}]"
+    return ""
+
+
+def _mean_estimate(values: Floats, alpha: float, unit: str) -> Estimate:
+    return Estimate(float(values.mean()), _mean_bounds(values, alpha), unit, len(values))
+
+
+def _mean_bounds(values: Floats, alpha: float) -> Interval:
+    n, centre = len(values), float(values.mean())
+    if bool((values == values[0]).all()):
+        # No spread to resample: at worst a share is all or nothing.
+        from harness.judge.intervals import binomial_interval
+
+        if 0 <= centre <= 1:
+            ends = binomial_interval(math.floor(centre * n + 1e-9), n, alpha)
+            return Interval(min(ends.low, centre), max(ends.high, centre))
+        return Interval(-math.inf, math.inf)
+    from scipy import stats
+
+    found = stats.bootstrap(
+        (values,),
+        np.mean,
+        confidence_level=1 - 2 * alpha,
+        n_resamples=_RESAMPLES,
+        method="BCa" if n <= 2000 else "percentile",
+        rng=np.random.default_rng(_SEED),
+    ).confidence_interval
+    return Interval(float(found.low), float(found.high))
+
+
+def _ratio_bootstrap(old: Floats, new: Floats, alphas: tuple[float, ...]) -> list[Interval]:
+    """Percentile bounds of ``sum(new) / sum(old) - 1`` over resampled questions."""
+    rng = np.random.default_rng(_SEED)
+    ratios = np.empty(_RESAMPLES)
+    for index in range(_RESAMPLES):
+        pick = rng.integers(0, len(old), len(old))
+        total = old[pick].sum()
+        ratios[index] = new[pick].sum() / total - 1 if total > 0 else math.inf
+    return [Interval(*(float(np.quantile(ratios, p)) for p in (a, 1 - a))) for a in alphas]
