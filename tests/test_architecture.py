@@ -45,8 +45,9 @@ ROOMS = {
     "commands": 6,
     "cli": 7,
 }
-# May be imported by a sibling: what every target offers is what faults, drills and targets agree on.
-SHARED = {"harness.targets.base"}
+# May be imported by a sibling: what every target offers is what faults, drills and targets agree on, and there is one
+# bounded HTTP exchange for every service spoken to.
+SHARED = {"harness.targets.base", "harness.engram.transport"}
 ONLY_IN = {
     "pytest": (
         "harness/pytest_plugin.py",

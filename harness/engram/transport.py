@@ -1,4 +1,7 @@
-"""One bounded HTTP exchange: size, time and redirects are limited, and every way to fail has its own error."""
+"""One bounded HTTP exchange: size, time and redirects are limited, and every way to fail has its own error.
+
+Engram's client is built on it, and the clients of Prometheus and Grafana: there is one way to speak to a service.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,18 @@ from harness.errors import TargetAnswerInvalid, TargetRefused, TargetUnreachable
 
 API_KEY_VARIABLE = "ENGRAM_API_KEY"
 _SHOWN_BODY = 160
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is spoken to, in the words of an error message: its name, and where its credentials are looked for."""
+
+    name: str
+    variable: str
+    credentials: str = "the bearer key"
+
+
+ENGRAM = Service("Engram", f"${API_KEY_VARIABLE}")
 
 
 class Secret:
@@ -51,7 +66,7 @@ def secret_from_environment(variable: str = API_KEY_VARIABLE) -> Secret | None:
     return Secret(value)
 
 
-def check_base_url(url: str) -> str:
+def check_base_url(url: str, service: Service = ENGRAM) -> str:
     """``url`` without a trailing slash. Raises :class:`UsageError` where it is no plain http(s) address.
 
     Credentials in the URL are refused: a URL is printed and recorded, a key must not be.
@@ -65,9 +80,11 @@ def check_base_url(url: str) -> str:
         raise UsageError(f"not an http(s) URL: {url!r}", hint="give it as http://host:port")
     if parts.username is not None or parts.password is not None:
         shown = f"{parts.scheme}://…@{parts.hostname}"
-        raise UsageError("credentials in the URL are refused", where=shown, hint=f"put the key in ${API_KEY_VARIABLE}")
+        raise UsageError(
+            "credentials in the URL are refused", where=shown, hint=f"put {service.credentials} in {service.variable}"
+        )
     if parts.query or parts.fragment:
-        raise UsageError(f"a target URL has no query or fragment: {url!r}")
+        raise UsageError(f"a URL of {service.name} has no query or fragment: {url!r}")
     return url.strip().rstrip("/")
 
 
@@ -81,6 +98,7 @@ class Answer:
     body: bytes = field(repr=False)
     service_s: float
     secret: Secret | None = field(default=None, repr=False)
+    service: Service = ENGRAM
 
     @property
     def is_json(self) -> bool:
@@ -108,7 +126,7 @@ class Answer:
                 raise TargetAnswerInvalid(
                     f"a page of HTML instead of JSON (status {self.status})",
                     where=self.url,
-                    hint="is this Engram's own port, not a proxy or login page?",
+                    hint=f"is this {self.service.name}'s own port, not a proxy or login page?",
                 ) from None
             raise self.invalid("not valid JSON") from None
         if not isinstance(value, dict):
@@ -119,16 +137,17 @@ class Answer:
         """The error to raise where this status is not a success."""
         if self.status in (401, 403):
             what = "unauthorised" if self.status == 401 else "forbidden"
-            hint = f"set the bearer key in ${API_KEY_VARIABLE}"
+            service = self.service
+            hint = f"set {service.credentials} in {service.variable}"
             if self.secret is not None:
-                hint = f"the key in ${API_KEY_VARIABLE} is not accepted"
+                hint = f"{service.credentials} in {service.variable} is not accepted"
             return TargetRefused(f"{what} (status {self.status})", where=self.url, hint=hint)
         if 300 <= self.status < 400:
             to = self.headers.get("location", "?")
             return TargetRefused(
                 f"redirects to {to[:200]!r}, and redirects are not followed",
                 where=self.url,
-                hint="give the final URL of the target itself",
+                hint=f"give the final URL of {self.service.name} itself",
             )
         return TargetRefused(f"status {self.status}: {self.excerpt()!r}", where=self.url)
 
@@ -144,10 +163,23 @@ class _Request:
 
 
 class Transport:
-    """A bounded HTTP connection pool to one target; used by several threads at once."""
+    """A bounded HTTP connection pool to one service; used by several threads at once.
 
-    def __init__(self, base_url: str, secret: Secret | None, timeout_s: float, max_answer_bytes: int) -> None:
-        self.base_url = check_base_url(base_url)
+    ``secret`` goes out as ``scheme`` (``Bearer``, or ``Basic`` with the credentials encoded already).
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        secret: Secret | None,
+        timeout_s: float,
+        max_answer_bytes: int,
+        *,
+        scheme: str = "Bearer",
+        service: Service = ENGRAM,
+    ) -> None:
+        self.base_url = check_base_url(base_url, service)
+        self._service = service
         self._secret = secret
         self._timeout_s = timeout_s
         self._max = max_answer_bytes
@@ -157,7 +189,7 @@ class Transport:
             "user-agent": "engram-harness",
         }
         if secret is not None:
-            headers["authorization"] = f"Bearer {secret.reveal()}"
+            headers["authorization"] = f"{scheme} {secret.reveal()}"
         self._http = httpx.Client(
             headers=headers,
             timeout=timeout_s,
@@ -207,8 +239,9 @@ class Transport:
                 timeout=httpx.Timeout(limit_s),
             ) as response:
                 content = _read(response, url, started + limit_s, request.max_bytes)
+                taken_s = time.monotonic() - started
                 return Answer(
-                    url, response.status_code, response.headers, content, time.monotonic() - started, self._secret
+                    url, response.status_code, response.headers, content, taken_s, self._secret, self._service
                 )
         except httpx.TimeoutException as error:
             raise TargetUnreachable(f"no answer in {limit_s:g} s", where=url) from error
@@ -218,13 +251,13 @@ class Transport:
             if "peer closed" in str(error):
                 raise TargetUnreachable("closed the connection in the middle of an answer", where=url) from error
             raise TargetAnswerInvalid(
-                f"does not speak HTTP: {error}", where=url, hint="is this Engram's HTTP port?"
+                f"does not speak HTTP: {error}", where=url, hint=f"is this {self._service.name}'s HTTP port?"
             ) from error
         except httpx.ReadError as error:
             return TargetUnreachable(f"connection lost: {_reason(error)}", where=url)
         except httpx.TransportError as error:
             raise TargetUnreachable(
-                f"cannot connect: {_reason(error)}", where=url, hint="is Engram running?"
+                f"cannot connect: {_reason(error)}", where=url, hint=f"is {self._service.name} running?"
             ) from error
         except httpx.InvalidURL as error:
             raise UsageError(f"not a usable URL: {error}", where=url[:200]) from error
