@@ -79,6 +79,12 @@ class Table:
         """The file the table stands in."""
         return self._file
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """The table as TOML gave it; all its keys count as asked for."""
+        self._asked.update(self._values)
+        return dict(self._values)
+
     def where(self, key: str = "") -> str:
         """``file:line: dotted.key`` for messages and for the source of a bound."""
         path = (*self._path, key) if key else self._path
@@ -177,12 +183,30 @@ class Table:
                 raise self.fail(key, f"{item!r} is not a number in {_range(low, high)}")
         return tuple(float(item) for item in value)
 
+    def texts(self, key: str, *, required: bool = True, choices: Collection[str] = ()) -> tuple[str, ...]:
+        """A list of texts, each one of ``choices`` where given; empty where it is missing and not required."""
+        value = self.raw(key, _MISSING if required else [])
+        if not isinstance(value, list) or (required and not value):
+            raise self.fail(key, f"must be a list of texts, not {value!r}")
+        for item in value:
+            if not isinstance(item, str):
+                raise self.fail(key, f"{item!r} is not a text")
+            if choices and item not in choices:
+                raise self.fail(key, f"{item!r} is not one of {', '.join(sorted(choices))}")
+        return tuple(value)
+
     def table(self, key: str, *, required: bool = True) -> Table:
         """A sub-table; an empty one where it is missing and not required."""
         value = self.raw(key, _MISSING if required else {})
         if not isinstance(value, dict):
             raise self.fail(key, f"must be a table, not {value!r}")
         return Table(value, self._file, self._lines, (*self._path, key))
+
+    def source(self) -> str:
+        """The required key ``source``, with the file and line it stands in: ``runbook 3.4 [runbook.toml:12]``."""
+        parts = self.where("source").split(":")
+        line = f":{parts[1]}" if len(parts) > 1 and parts[1].isdigit() else ""
+        return f"{self.text('source')} [{Path(self._file).name}{line}]"
 
     def finish(self) -> None:
         """Refuse the keys nobody asked for."""

@@ -1,0 +1,18 @@
+"""``harness rollout``: the family's parser; each of its sub-commands stands in a module of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.commands import rollout_plan
+
+# Modules with register(subcommands), in the order `harness rollout --help` shows.
+FAMILIES = (rollout_plan,)
+
+
+def register(commands: Any) -> None:
+    """Add the family's parsers."""
+    rollout = commands.add_parser("rollout", help="plans as data, gates, attestations, rehearsal")
+    subcommands = rollout.add_subparsers(dest="rollout_command", metavar="COMMAND", required=True)
+    for family in FAMILIES:
+        family.register(subcommands)
