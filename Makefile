@@ -1,5 +1,5 @@
 # Every target does its own set-up: a virtual environment in .venv with the pinned versions of constraints.txt.
-# The main job: make drills [PROFILE=quick|ci|staging|full] [TARGET=embedded|http://host:port] [ARGS=...]
+# The main job: make drills [PROFILE=quick|ci|staging|full] [TARGET=embedded|docker|http://host:port] [ARGS=...]
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +10,7 @@ ARGS ?=
 KILLS ?= 3000
 READY := $(VENV)/.ready
 
-.PHONY: drills test defects bench torture calibrate lint clean help
+.PHONY: drills images test defects bench torture calibrate lint clean help
 
 help:
 	@grep -E '^# |^[a-z]+:' Makefile
@@ -21,8 +21,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-drills: $(READY)
+drills: $(READY) $(if $(filter docker,$(TARGET)),images)
 	$(BIN)/python -m pytest drills --profile $(PROFILE) --target $(TARGET) $(ARGS)
+
+images: $(READY)
+	$(BIN)/python -m harness.targets.docker_build
 
 test: $(READY)
 	$(BIN)/python -m pytest tests -n 2 $(ARGS)

@@ -37,10 +37,8 @@ from harness.scenario.profiles import Profile, load_profile
 from harness.scenario.slo import Objectives, load_objectives
 from harness.scenario.workload import Workload, load_workload
 from harness.settings import Settings
-from harness.targets.attached import AttachedTarget
+from harness.starting import TargetMaker
 from harness.targets.base import Target
-from harness.targets.embedded import EmbeddedTarget
-from harness.targets.proxied import ProxiedTarget
 from harness.timeline.jsonl import write_json_atomically
 from harness.timeline.record import CaseWriter, read_case
 
@@ -70,6 +68,14 @@ class DrillSession:
         workload = load_workload(settings.scenario)
         self.workload: Workload = workload.at_rate(self.profile.rate_ops_per_s)
         self.limits = Limits(self.objectives)
+        self._maker = TargetMaker(
+            settings.target,
+            config_text=_config_text(settings, self.profile),
+            claimed=settings.i_own_this_target,
+            defects=settings.defects,
+            prometheus_url=settings.prometheus_url,
+            grafana_url=settings.grafana_url,
+        )
 
     def load_named(self, name: str) -> Workload:
         """The load ``scenarios/NAME.toml`` at the profile's rate. Raises :class:`~harness.errors.ConfigError`."""
@@ -81,38 +87,27 @@ class DrillSession:
         return applicable(
             load_abort_conditions(self.settings.scenarios_dir / "abort.toml"),
             time_scale=self.profile.time_scale,
-            embedded=self.settings.embedded,
+            embedded=self.settings.started_here,
             errors_by_design=by_design,
         )
 
     def new_target(self, folder: Path, ledger: Ledger, wants: frozenset[str] = frozenset()) -> Target:
-        """The target of one case: a fresh embedded Engram, or the attached one; started as the fault ``wants`` it.
+        """The target of one case: a fresh one, or the attached one; started as the fault ``wants`` it."""
+        return self._maker.make(folder, ledger, wants)
 
-        ``proxy``: behind the network fault proxy, where it may be harmed. ``disk_shim``: with the disk shim between
-        it and its files, where it is ours to start.
-        """
-        settings = self.settings
-        target: Target
-        if settings.embedded:
-            target = self._embedded(folder, ledger, shimmed="disk_shim" in wants)
-        else:
-            target = AttachedTarget(settings.target, claimed=settings.i_own_this_target)
-        if "proxy" in wants and target.owned:
-            return ProxiedTarget(target, folder, register=ledger.register_process)
-        return target
 
-    def _embedded(self, folder: Path, ledger: Ledger, *, shimmed: bool) -> EmbeddedTarget:
-        return EmbeddedTarget(
-            folder,
-            config_text=engram_toml(self.profile),
-            defects=self.settings.defects,
-            register=ledger.register_process,
-            disk_shim=shimmed,
-        )
+def _config_text(settings: Settings, profile: Profile) -> str:
+    """What an Engram started here is configured by: the file that is named, as it is, or the profile's."""
+    if settings.engram_config is None:
+        return engram_toml(profile)
+    try:
+        return settings.engram_config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot be read: {error}", where=str(settings.engram_config)) from error
 
 
 def engram_toml(profile: Profile) -> str:
-    """The embedded target's configuration: the runbook's shadow mode (§1.1), consolidation at the profile's pace.
+    """The configuration of an Engram started here: the runbook's shadow mode (§1.1), consolidation as the profile says.
 
     Blended recall is off here and turned on over the flag API, as a canary is (§2): a flag that is accepted and
     ignored, or forgotten at a restart, must show.

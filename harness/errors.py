@@ -53,6 +53,10 @@ class EnvironmentUnusable(HarnessError):
     """The machine lacks something a run needs (a writable directory, a free port, an engine)."""
 
 
+class PortTaken(EnvironmentUnusable):
+    """The port a target is to listen on is in use."""
+
+
 class TargetError(HarnessError):
     """The target did not behave as an Engram must for the harness to go on."""
 

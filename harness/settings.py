@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from harness.engram.transport import check_base_url
 from harness.errors import UsageError
+from harness.targets.base import DOCKER, EMBEDDED
 
 DEFAULT_SEED = 0xDEADBEEF
 
@@ -31,13 +33,16 @@ class Option:
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("--target", "ENGRAM_TARGET", "embedded, or http://host:port of a running Engram", "embedded"),
+    Option("--target", "ENGRAM_TARGET", "embedded, docker, or http://host:port of a running Engram", "embedded"),
+    Option("--prometheus-url", "ENGRAM_PROMETHEUS_URL", "the Prometheus that scrapes a running Engram"),
+    Option("--grafana-url", "ENGRAM_GRAFANA_URL", "the Grafana beside a running Engram"),
+    Option("--engram-config", "ENGRAM_CONFIG", "the engram.toml of an Engram started here (default: the profile's)"),
     Option("--profile", "ENGRAM_PROFILE", "quick, ci, staging or full (scenarios/profiles.toml)", "ci"),
     Option("--scenario", "ENGRAM_SCENARIO", "the load's scenario TOML (default: the drills' own)"),
     Option("--seed", "ENGRAM_SEED", "seed of load and faults; decimal or 0x", hex(DEFAULT_SEED)),
     Option("--strict-capabilities", "ENGRAM_STRICT_CAPABILITIES", "a missing capability fails", switch=True),
     Option("--retry-inconclusive", "ENGRAM_RETRY_INCONCLUSIVE", "run an INCONCLUSIVE case again, N times", "1"),
-    Option("--defect", "ENGRAM_DEFECT", "start the embedded Engram with a defect, NAME[=M]", repeatable=True),
+    Option("--defect", "ENGRAM_DEFECT", "start the reference Engram with a defect, NAME[=M]", repeatable=True),
     Option("--results-dir", "ENGRAM_RESULTS_DIR", "where sessions are kept (default: results)"),
     Option("--wait", "ENGRAM_WAIT", "wait so many seconds for a target another harness holds", "0"),
     Option("--i-own-this-target", "ENGRAM_I_OWN_THIS_TARGET", "faults may go into --target", switch=True),
@@ -62,11 +67,19 @@ class Settings:
     i_own_this_target: bool
     scenarios_dir: Path
     wait_s: float = 0.0
+    prometheus_url: str | None = None
+    grafana_url: str | None = None
+    engram_config: Path | None = None
 
     @property
     def embedded(self) -> bool:
-        """Whether the target is ours to start."""
-        return self.target == "embedded"
+        """Whether the target is the reference as a process of this machine, which supports everything."""
+        return self.target == EMBEDDED
+
+    @property
+    def started_here(self) -> bool:
+        """Whether the target is ours to start, and to stop."""
+        return self.target in (EMBEDDED, DOCKER)
 
 
 def scenarios_folder(environment: Mapping[str, str] | None = None) -> Path:
@@ -108,14 +121,30 @@ def settings_from(given: Mapping[str, object], environment: Mapping[str, str] | 
         i_own_this_target=bool(values["engram_i_own_this_target"]),
         scenarios_dir=folder,
         wait_s=_seconds("--wait", str(values["engram_wait"])),
+        prometheus_url=_url("--prometheus-url", values["engram_prometheus_url"]),
+        grafana_url=_url("--grafana-url", values["engram_grafana_url"]),
+        engram_config=_file("--engram-config", values["engram_engram_config"]),
     )
-    if settings.defects and not settings.embedded:
-        raise UsageError("--defect works on the embedded target only", hint=f"not with --target {settings.target}")
-    if settings.embedded and settings.i_own_this_target:
-        raise UsageError(
-            "--i-own-this-target contradicts --target embedded", hint="the embedded target is ours without a claim"
-        )
+    _check(settings)
     return settings
+
+
+def _check(settings: Settings) -> None:
+    """Raise :class:`UsageError` for settings that contradict each other."""
+    if settings.defects and not settings.started_here:
+        raise UsageError("--defect works on the embedded and docker targets only", hint=f"not with {settings.target}")
+    if settings.started_here and settings.i_own_this_target:
+        raise UsageError(
+            f"--i-own-this-target contradicts --target {settings.target}",
+            hint=f"the {settings.target} target is ours without a claim",
+        )
+    if settings.started_here and (settings.prometheus_url or settings.grafana_url):
+        raise UsageError(
+            f"--prometheus-url and --grafana-url contradict --target {settings.target}",
+            hint="they belong to a running Engram; the docker target brings its own",
+        )
+    if settings.engram_config is not None and not settings.started_here:
+        raise UsageError("--engram-config configures an Engram started here", hint=f"not {settings.target}")
 
 
 def _value(option: Option, given: object, variables: Mapping[str, str]) -> object:
@@ -132,9 +161,27 @@ def _value(option: Option, given: object, variables: Mapping[str, str]) -> objec
 
 
 def _target(text: str) -> str:
-    if text == "embedded" or text.startswith(("http://", "https://")):
+    if text in (EMBEDDED, DOCKER) or text.startswith(("http://", "https://")):
         return text.rstrip("/")
-    raise UsageError(f"--target {text!r} is not known", hint="embedded, or http://host:port")
+    raise UsageError(f"--target {text!r} is not known", hint="embedded, docker, or http://host:port")
+
+
+def _url(flag: str, value: object) -> str | None:
+    if not value:
+        return None
+    try:
+        return check_base_url(str(value))
+    except UsageError as error:
+        raise UsageError(error.what, where=flag, hint=error.hint) from error
+
+
+def _file(flag: str, value: object) -> Path | None:
+    if not value:
+        return None
+    path = Path(str(value)).absolute()
+    if not path.is_file():
+        raise UsageError("there is no such file", where=f"{flag} {path}")
+    return path
 
 
 def _seed(text: str) -> int:

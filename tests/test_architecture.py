@@ -35,6 +35,7 @@ ROOMS = {
     "runner": 4,
     "settings": 4,
     "baseline": 4,
+    "starting": 4,
     "performance": 5,
     "drilling": 5,
     "fault_fixtures": 5,

@@ -23,7 +23,7 @@ from harness.faults.guarding import Guarding, guarding
 from harness.faults.guards import Guard, Limits
 from harness.faults.healing import HealReport, heal_all
 from harness.faults.journal import FAULT, PROCESS, VERSION, Entry, read_journal
-from harness.faults.recipe import EndProcessRecipe, Recipe, RemoveTreeRecipe, mark_scratch, to_json
+from harness.faults.recipe import EndProcessRecipe, Recipe, RemoveTreeRecipe, TakeDownRecipe, mark_scratch, to_json
 from harness.targets.base import ProcessIdentity, this_process
 from harness.timeline.jsonl import JsonLines, dump_line
 
@@ -129,16 +129,29 @@ class Ledger:
 
         Fits :data:`harness.targets.base.Register`.
         """
-        recipes: list[Recipe] = [EndProcessRecipe(process)]
+        slot = f"process {process.pid}"
+        return self._outlived(what, slot, EndProcessRecipe(process), scratch, {"process": process.as_json()})
+
+    def register_environment(self, what: str, command: Sequence[str], scratch: Path | None) -> Callable[[], None]:
+        """Write down that an environment has to go with us, by ``command``, and its scratch directory after it.
+
+        Fits :data:`harness.targets.base.RegisterEnvironment`.
+        """
+        return self._outlived(what, what, TakeDownRecipe(tuple(command)), scratch, {"command": list(command)})
+
+    def _outlived(
+        self, what: str, slot: str, recipe: Recipe, scratch: Path | None, detail: dict[str, Any]
+    ) -> Callable[[], None]:
+        recipes: list[Recipe] = [recipe]
         token = secrets.token_hex(16)
         if scratch is not None:
             recipes.append(RemoveTreeRecipe(str(scratch), token))
         with self._lock:
-            entry = Entry(self._next_id(), what, PROCESS, f"process {process.pid}", "", tuple(recipes))
-            self._open(entry, {"process": process.as_json()})
+            entry = Entry(self._next_id(), what, PROCESS, slot, "", tuple(recipes))
+            self._open(entry, detail)
         if scratch is not None:
             mark_scratch(scratch, token)  # after the entry: were we killed before it, nobody would know of the mark
-        return lambda: self.healed(entry.id, "the process ended")
+        return lambda: self.healed(entry.id, "it has ended")
 
     def injected(self, entry_id: int) -> None:
         """The target acknowledged the fault. Raises :class:`RecordError`."""

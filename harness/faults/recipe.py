@@ -79,6 +79,14 @@ class CommandRecipe:
 
 
 @dataclass(frozen=True)
+class TakeDownRecipe:
+    """Take down more than a process that we started (containers and their network) by a command; it exits with 0."""
+
+    argv: tuple[str, ...]
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True)
 class RemoveTreeRecipe:
     """Remove a directory that we made: one without our marker file holding ``token`` is left alone."""
 
@@ -86,12 +94,13 @@ class RemoveTreeRecipe:
     token: str
 
 
-Recipe = HttpRecipe | SignalRecipe | EndProcessRecipe | CommandRecipe | RemoveTreeRecipe | LocalRecipe
+Recipe = HttpRecipe | SignalRecipe | EndProcessRecipe | CommandRecipe | TakeDownRecipe | RemoveTreeRecipe | LocalRecipe
 
 
 def stage(recipe: Recipe) -> int:
     """The order of healing: what wakes a stopped process first, then the rest, then what ends one, then its data."""
-    order: dict[type[Any], int] = {SignalRecipe: 0, HttpRecipe: 1, CommandRecipe: 1, EndProcessRecipe: 2}
+    order: dict[type[Any], int] = {SignalRecipe: 0, HttpRecipe: 1, CommandRecipe: 1}
+    order |= {EndProcessRecipe: 2, TakeDownRecipe: 2}
     return 1 if isinstance(recipe, LocalRecipe) else order.get(type(recipe), 3)
 
 
@@ -119,6 +128,8 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
                 "timeout_s": recipe.timeout_s,
                 "ok_codes": list(recipe.ok_codes),
             }
+        case TakeDownRecipe():
+            return {"type": "take_down", "argv": list(recipe.argv), "timeout_s": recipe.timeout_s}
         case RemoveTreeRecipe():
             return {"type": "remove", "path": recipe.path, "token": recipe.token}
         case LocalRecipe():
@@ -149,6 +160,8 @@ def from_json(value: Mapping[str, Any]) -> Recipe:
             case "command":
                 codes = tuple(int(code) for code in value["ok_codes"])
                 return CommandRecipe(tuple(map(str, value["argv"])), float(value["timeout_s"]), codes)
+            case "take_down":
+                return TakeDownRecipe(tuple(map(str, value["argv"])), float(value["timeout_s"]))
             case "remove":
                 return RemoveTreeRecipe(str(value["path"]), str(value["token"]))
             case other:
@@ -171,7 +184,9 @@ def apply(recipe: Recipe, timeout_s: float = 2.0) -> str:
         case EndProcessRecipe():
             return _end(recipe)
         case CommandRecipe():
-            return _run(recipe)
+            return _run(recipe.argv, recipe.timeout_s, recipe.ok_codes)
+        case TakeDownRecipe():
+            return _run(recipe.argv, recipe.timeout_s, (0,))
         case RemoveTreeRecipe():
             return _remove(recipe)
         case LocalRecipe():
@@ -279,17 +294,15 @@ def _gone(process: ProcessIdentity, patience_s: float) -> bool:
     return True
 
 
-def _run(recipe: CommandRecipe) -> str:
+def _run(argv: tuple[str, ...], timeout_s: float, ok_codes: tuple[int, ...]) -> str:
     try:
-        done = subprocess.run(
-            recipe.argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=recipe.timeout_s, check=False
-        )
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False)
     except (OSError, subprocess.SubprocessError) as error:
-        raise HealFailed(f"{recipe.argv[0]} failed: {error}") from error
-    if done.returncode not in recipe.ok_codes:
+        raise HealFailed(f"{argv[0]} failed: {error}") from error
+    if done.returncode not in ok_codes:
         said = done.stderr[-160:].decode("utf-8", "replace").strip()
-        raise HealFailed(f"{' '.join(recipe.argv)} exited with {done.returncode}: {said}")
-    return f"{recipe.argv[0]} exited with {done.returncode}"
+        raise HealFailed(f"{' '.join(argv)} exited with {done.returncode}: {said}")
+    return f"{argv[0]} exited with {done.returncode}"
 
 
 def mark_scratch(path: Path, token: str) -> RemoveTreeRecipe:

@@ -15,8 +15,12 @@ class AttachedTarget(Target):
 
     name = "attached"
 
-    def __init__(self, url: str, *, claimed: bool = False) -> None:
+    def __init__(
+        self, url: str, *, claimed: bool = False, prometheus_url: str | None = None, grafana_url: str | None = None
+    ) -> None:
         self._url = check_base_url(url)
+        self._prometheus_url = prometheus_url
+        self._grafana_url = grafana_url
         self.owned = claimed
         self._capabilities: Capabilities | None = None
         self._version = "unknown"
@@ -24,6 +28,14 @@ class AttachedTarget(Target):
     @property
     def base_url(self) -> str:
         return self._url
+
+    @property
+    def prometheus_url(self) -> str | None:
+        return self._prometheus_url
+
+    @property
+    def grafana_url(self) -> str | None:
+        return self._grafana_url
 
     @property
     def capabilities(self) -> Capabilities:
@@ -56,7 +68,14 @@ class AttachedTarget(Target):
         return EngramClient(self._url, timeout_s=timeout_s)
 
     def describe(self) -> dict[str, Any]:
-        return {"target": self.name, "base_url": self._url, "claimed": self.owned, "version": self._version}
+        return {
+            "target": self.name,
+            "base_url": self._url,
+            "prometheus_url": self._prometheus_url,
+            "grafana_url": self._grafana_url,
+            "claimed": self.owned,
+            "version": self._version,
+        }
 
     def alive(self) -> bool:
         with self.client(2.0) as client:

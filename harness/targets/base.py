@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -95,6 +95,7 @@ def _stat(pid: int) -> tuple[str, int] | None:
     return (fields[0].decode("ascii"), int(fields[19])) if len(fields) > 19 else None
 
 
+EMBEDDED, DOCKER = "embedded", "docker"  # the targets that are started here
 SCRATCH_PREFIX = "engram-harness-data-"
 
 
@@ -106,6 +107,10 @@ def scratch_prefix(maker: ProcessIdentity) -> str:
 # Called with a process just started, what it is, and the scratch directory to remove after it. It must have made
 # durable that the process has to end before it returns; what it answers is called once the process is gone.
 Register = Callable[[ProcessIdentity, str, Path | None], Callable[[], None]]
+
+# The same for what is more than a process: called before anything of it exists, with what it is, the command that
+# takes it down, and the scratch directory to remove after it.
+RegisterEnvironment = Callable[[str, Sequence[str], Path | None], Callable[[], None]]
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,16 @@ class Target(ABC):
     @property
     def frontend(self) -> Frontend | None:
         """The fault proxy it is reached through, where there is one."""
+        return None
+
+    @property
+    def prometheus_url(self) -> str | None:
+        """The Prometheus that scrapes it, where one is known."""
+        return None
+
+    @property
+    def grafana_url(self) -> str | None:
+        """The Grafana beside it, where one is known."""
         return None
 
     @property

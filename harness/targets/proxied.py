@@ -58,6 +58,14 @@ class ProxiedTarget(Target):
         return self._inner.capabilities.plus("proxy")
 
     @property
+    def prometheus_url(self) -> str | None:
+        return self._inner.prometheus_url
+
+    @property
+    def grafana_url(self) -> str | None:
+        return self._inner.grafana_url
+
+    @property
     def process(self) -> ProcessIdentity | None:
         return self._inner.process
 

@@ -65,7 +65,7 @@ def closed_port() -> int:
         (["--retry-inconclusive", "-1"], "--retry-inconclusive '-1' is not a number"),
         (["--scenario", "nowhere.toml"], "nowhere.toml: cannot read"),
         (["--i-own-this-target"], "contradicts --target embedded"),
-        (["--target", "http://127.0.0.1:1", "--defect", "error_rate"], "--defect works on the embedded target only"),
+        (["--target", "http://127.0.0.1:1", "--defect", "error_rate"], "--defect works on the embedded and docker"),
         (["--results-dir", "/dev/null/results"], "cannot make the session directory"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

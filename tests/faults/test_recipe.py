@@ -20,6 +20,7 @@ from harness.faults.recipe import (
     Recipe,
     RemoveTreeRecipe,
     SignalRecipe,
+    TakeDownRecipe,
 )
 from harness.targets.base import ProcessIdentity, identify
 from tests.engram.stub import Stub, always, http, routes
@@ -32,6 +33,7 @@ ALL: list[Recipe] = [
     SignalRecipe(SOMEBODY, signal.SIGCONT),
     EndProcessRecipe(SOMEBODY, 0.1),
     CommandRecipe(("true",), 1.0, (0, 1)),
+    TakeDownRecipe(("true",), 1.0),
     RemoveTreeRecipe("/nowhere", "token"),
 ]
 
@@ -107,6 +109,14 @@ def test_a_command_heals_or_says_why_not() -> None:
         recipes.apply(CommandRecipe(("false",)))
     with pytest.raises(HealFailed, match="failed"):
         recipes.apply(CommandRecipe(("/no/such/command",)))
+    assert recipes.apply(TakeDownRecipe(("true",))) == "true exited with 0"
+    with pytest.raises(HealFailed, match="exited with 1"):
+        recipes.apply(TakeDownRecipe(("false",)))
+
+
+def test_what_ends_the_target_comes_after_what_heals_it() -> None:
+    order = [CommandRecipe(("true",)), TakeDownRecipe(("true",)), RemoveTreeRecipe("/nowhere", "token")]
+    assert [recipes.stage(recipe) for recipe in order] == [1, 2, 3]
 
 
 def test_a_heal_is_believed_when_the_listing_agrees() -> None:

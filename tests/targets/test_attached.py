@@ -27,6 +27,8 @@ def test_a_healthy_engram_is_taken() -> None:
         assert target.describe() == {
             "target": "attached",
             "base_url": stub.url,
+            "prometheus_url": None,
+            "grafana_url": None,
             "claimed": True,
             "version": "unknown",
         }

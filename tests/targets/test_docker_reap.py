@@ -1,0 +1,98 @@
+"""Whoever dies leaves nothing: the guardian takes it down, or else the next start; what others run is left alone."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.faults import state
+from harness.faults.healing import heal_all
+from harness.targets import docker_reap
+from harness.targets.base import ProcessIdentity, this_process
+from harness.targets.docker_engine import Images, engine
+from harness.targets.docker_reap import OWNER, PLACE, abandoned, labels, reap_abandoned
+from tests.faults.conftest import wait_for
+from tests.targets.docker_here import left_of
+
+ROOT = Path(__file__).resolve().parents[2]
+_VICTIM = """
+import json, sys, threading
+from pathlib import Path
+from harness.faults.ledger import Ledger
+from harness.targets.docker import DockerTarget
+from harness.targets.docker_engine import Images
+case, image, state, guarded = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4] == "guarded"
+case.mkdir(parents=True)
+with Ledger(case / "ledger.jsonl", state_dir=state, guard=guarded) as ledger:
+    target = DockerTarget(case, Images(image, is_reference=True), register=ledger.register_environment)
+    target.start()
+    print(json.dumps([target.describe()["environment"], str(target.data_dir)]), flush=True)
+    threading.Event().wait(60)
+"""
+
+
+class Victim:
+    """A harness with an environment, to be killed."""
+
+    def __init__(self, folder: Path, images: Images, how: str) -> None:
+        self.state = state.prepare(folder / "state")
+        command = [sys.executable, "-c", _VICTIM, str(folder / "case"), images.engram, str(self.state), how]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert self.process.stdout is not None
+        self.environment, data = json.loads(self.process.stdout.readline())
+        self.scratch = Path(data).parent
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.mark.docker
+def test_the_guardian_takes_a_killed_harness_environment_down(images: Images, tmp_path: Path) -> None:
+    victim = Victim(tmp_path, images, "guarded")
+    assert left_of(victim.environment)
+    victim.kill()
+    wait_for("taken down", lambda: not left_of(victim.environment) and not victim.scratch.exists(), 20.0)
+    wait_for("the journal is closed", lambda: not state.journals(victim.state))
+
+
+@pytest.mark.docker
+def test_without_a_guardian_the_next_start_does_and_heal_removes_the_rest(images: Images, tmp_path: Path) -> None:
+    victim = Victim(tmp_path, images, "alone")
+    with engine() as client:
+        assert not any(victim.environment in name for name in reap_abandoned(client).removed), "its owner lives"
+    victim.kill()
+    with engine() as client:
+        reaped = reap_abandoned(client)
+    assert len([name for name in reaped.removed if victim.environment in name]) == 2, "a container and a network"
+    assert left_of(victim.environment) == []
+    report = heal_all(victim.state)
+    assert report.clean
+    assert report.healed == [f"docker environment {victim.environment}"]
+    assert not victim.scratch.exists()
+
+
+def test_only_what_is_surely_dead_is_taken_for_abandoned() -> None:
+    mine, me = labels("one"), this_process()
+    dead = f"{me.pid}:{me.start_time - 1}:{me.boot}"
+    assert not abandoned(mine), "we live"
+    assert abandoned({**mine, OWNER: dead})
+    assert abandoned({**mine, OWNER: f"{me.pid}:{me.start_time}:an earlier boot"})
+    assert not abandoned({**mine, OWNER: dead, PLACE: "another machine:4026531836:0"})
+    assert not abandoned({OWNER: dead}), "of a pid without its place nothing is known"
+    assert not abandoned({**mine, OWNER: "nonsense"})
+    assert not abandoned({})
+    assert ProcessIdentity(me.pid, me.start_time, me.boot).alive()
+
+
+def test_a_removal_that_does_not_work_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    code = docker_reap.main(["no-such", "--engine", "unix:///no/such/engine.sock"])
+    assert code == 3
+    assert "no Docker engine answers" in capsys.readouterr().err
