@@ -20,6 +20,7 @@ from harness.judge.regression import RunFigures
 from harness.load.plan import LoadPlan
 from harness.load.statistics import LiveStats
 from harness.load.supervisor import LoadSupervisor
+from harness.load.trace import PackedTrace
 from harness.model import Op
 from harness.scenario.workload import Workload
 from harness.targets.base import Target
@@ -36,6 +37,7 @@ class Measurement:
     """What is measured: a load for ``duration_s`` seconds after a warm-up.
 
     The generator may be late by ``lag_limit_ms`` at P99, or by ``lag_share`` of the measured P99 where that is more.
+    Without a warm-up everything counts, to the last answer. A ``trace`` is sent instead of the workload's schedule.
     """
 
     workload: Workload
@@ -45,6 +47,7 @@ class Measurement:
     lag_share: float = 0.25
     warm_up_s: float = WARM_UP_S
     processes: int = 1
+    trace: PackedTrace | None = None
 
 
 def check_task(task: str) -> str:
@@ -84,10 +87,13 @@ def measure(
             folder=folder / "samples",
             max_duration_s=length + 120.0,
             processes=what.processes,
+            trace=what.trace.path if what.trace else None,
+            trace_spaces=what.trace.spaces if what.trace else (),
         )
         with LoadSupervisor(plan, clock) as load:
             show("preload")
-            load.preload()
+            if what.trace is None:
+                load.preload()
             load.keep_samples(False)  # histograms say all that is asked here
             t0 = load.start()
             clock.wait(never, max(0.0, t0 + what.warm_up_s - clock.now()))
@@ -98,7 +104,9 @@ def measure(
                 clock.wait(never, min(_TICK_S, left))
             live = load.live().since(begun)
             memory_mb = _rss_mb(target)
-            load.stop()
+            ended = load.stop()
+        if not what.warm_up_s:
+            live = ended.live
         described = target.describe()
     figures = _figures(str(folder), live, memory_mb, what)
     write_result(folder / RESULT, figures, {**facts, **_facts(live, what), "target": described})

@@ -36,6 +36,7 @@ ROOMS = {
     "settings": 4,
     "baseline": 4,
     "starting": 4,
+    "replaying": 4,
     "performance": 5,
     "drilling": 5,
     "fault_fixtures": 5,

@@ -6,10 +6,10 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.commands.measuring import maker, progress
 from harness.commands.recorded import EXIT_OF_VERDICT
 from harness.errors import EXIT_OK, RecordError, UsageError
 from harness.model import Verdict
@@ -230,14 +230,14 @@ def _perf(arguments: argparse.Namespace) -> int:
     phase = "pairs" if arguments.pairs else arguments.phase
     folder = result_folder(arguments.results_dir.absolute(), task, phase, SystemClock().wall())
     facts = {"task": task, "phase": phase, "software": software_facts()}
-    show = _progress()
+    show = progress()
     if arguments.pairs:
         sides = (_side(arguments, "before"), _side(arguments, "after"))
         before, after = measure_pairs(sides, arguments.pairs, what, folder, facts, show=show)
         show("")
         print(f"pairs: {folder}", file=sys.stderr)
         return _answer(arguments, before, after)
-    make = _maker(arguments.target, arguments.config, arguments.defect, _BEFORE)
+    make = maker(arguments.target, arguments.config, arguments.defect, _BEFORE)
     figures = measure(make, what, folder, facts, show=show)
     show("")
     if arguments.competitive or arguments.json:
@@ -346,34 +346,4 @@ def _check_sides(arguments: argparse.Namespace) -> None:
 
 def _side(arguments: argparse.Namespace, side: str) -> Maker:
     values = [getattr(arguments, f"{side}_{what}") for what in ("target", "config", "defect")]
-    return _maker(values[0] or "embedded", values[1], values[2], _BEFORE if side == "before" else _AFTER)
-
-
-def _maker(where: str, config: Path | None, defects: list[str], default: str) -> Maker:
-    """How to make the target; what was asked for is checked now."""
-    from harness.targets.attached import AttachedTarget
-    from harness.targets.embedded import EmbeddedTarget
-
-    if where != "embedded":
-        if not where.startswith(("http://", "https://")):
-            raise UsageError(f"target {where!r} is not known", hint="embedded, or http://host:port")
-        return lambda folder, ledger: AttachedTarget(where.rstrip("/"))
-    try:
-        text = config.read_text(encoding="utf-8") if config else default
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the configuration: {error}", where=str(config)) from error
-    return lambda folder, ledger: EmbeddedTarget(
-        folder, config_text=text, defects=tuple(defects), register=ledger.register_process
-    )
-
-
-def _progress() -> Callable[[str], None]:
-    """One line that is written over on a terminal; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        return lambda _: None
-
-    def show(text: str) -> None:
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
-
-    return show
+    return maker(values[0] or "embedded", values[1], values[2], _BEFORE if side == "before" else _AFTER)

@@ -14,14 +14,14 @@ from gevent.pool import Pool
 
 from harness.errors import ExchangeFailed, HarnessError, LoadError
 from harness.load.alarm import Alarm
-from harness.load.answers import Reading, read_answer
-from harness.load.arrivals import Arrivals, Planned
+from harness.load.answers import Reading
+from harness.load.arrivals import Planned
 from harness.load.exchange import HttpPool, endpoint_of
 from harness.load.live import W_CONNECTS, W_IN_FLIGHT, W_NO_SLOT, W_SENT, W_TAKEN, LiveWriter
-from harness.load.payload import PRELOAD_VERSION, PayloadBank, version_of
+from harness.load.payload import PRELOAD_VERSION, version_of
 from harness.load.plan import KEY_VARIABLE, ProcessPlan
 from harness.load.recording import SampleWriter
-from harness.load.wire import Requests
+from harness.load.source import source_of
 from harness.model import Cue, Flag, Op, Outcome
 
 _PULSE_S = 0.02
@@ -36,15 +36,13 @@ class Engine:
     """The state that all slots of a process share."""
 
     def __init__(self, plan: ProcessPlan, api_key: str | None, on_failure: Callable[[str], None]) -> None:
-        workload = plan.workload
         endpoint = endpoint_of(plan.base_url)
         self._plan = plan
         self._on_failure = on_failure
-        self._bank = PayloadBank(workload, plan.seed)
-        self._requests = Requests(workload, self._bank, endpoint, api_key)
+        self._source = source_of(plan, endpoint, api_key)
+        self._stream = self._source.stream
         self._pool = HttpPool(endpoint)
-        self._stream = Arrivals(plan.seed, workload).stream(plan.process, plan.processes)
-        self._timeout_s = workload.request_timeout_s
+        self._timeout_s = plan.workload.request_timeout_s
         self._samples = SampleWriter(plan.samples_path)
         self._live = LiveWriter(plan.live_path)
         self._alarm = Alarm()
@@ -57,7 +55,7 @@ class Engine:
 
     def warm(self) -> None:
         """Prepare payloads and start recording the process' own state."""
-        self._bank.warm()
+        self._source.warm()
         gevent.spawn(self._pulse)
 
     def keep_samples(self, on: bool) -> None:
@@ -77,12 +75,14 @@ class Engine:
         self._go.wait()
         t0, stream, words, now_of = self._t0, self._stream, self._live.words, time.monotonic
         while now_of() < self._stop_at:
-            arrival = next(stream)
+            arrival = next(stream, None)
+            if arrival is None:
+                return  # a trace has an end
             sequence, offset, op, user, item, space, cue = arrival
             words[W_TAKEN] += 1
             intended = t0 + offset
             # Built before the instant, so that what it costs delays nobody.
-            request = self._requests.build(op, item, space, user, cue, version_of(sequence))
+            request = self._source.build(op, item, space, user, cue, version_of(sequence))
             if now_of() < intended:
                 if intended >= self._stop_at:
                     return
@@ -114,7 +114,7 @@ class Engine:
             done = time.monotonic()
             if fresh:
                 flags |= _NEW
-            reading = read_answer(arrival[2], status, body, arrival[4], arrival[5], version)
+            reading = self._source.read(arrival[2], status, body, arrival[4], arrival[5], version)
         except ExchangeFailed as failed:
             done = time.monotonic()
             status = failed.status
@@ -229,7 +229,7 @@ class Engine:
     def _preload_one(self, index: int, deadline: float) -> None:
         space, item = divmod(index, self._plan.workload.data.num_nodes)
         arrival = (index, 0.0, int(Op.STORE), index % self._plan.workload.users, item, space, int(Cue.NONE))
-        request = self._requests.build(Op.STORE, item, space, arrival[3], Cue.NONE, PRELOAD_VERSION)
+        request = self._source.build(Op.STORE, item, space, arrival[3], Cue.NONE, PRELOAD_VERSION)
         for attempt in range(_RETRIES):
             now = time.monotonic()
             if now >= deadline:

@@ -31,6 +31,8 @@ class LoadPlan:
     preload_concurrency: int = 16
     preload_deadline_s: float = 120.0
     ready_deadline_s: float = 20.0
+    trace: Path | None = None  # a packed trace to send instead of the workload's schedule; nothing is preloaded then
+    trace_spaces: tuple[str, ...] = ()
 
     @property
     def slots_per_process(self) -> int:
@@ -50,6 +52,8 @@ class LoadPlan:
             max_duration_s=self.max_duration_s,
             preload_concurrency=self.preload_concurrency,
             preload_deadline_s=self.preload_deadline_s,
+            trace=self.trace,
+            trace_spaces=self.trace_spaces,
         )
 
 
@@ -67,6 +71,8 @@ class ProcessPlan:
     max_duration_s: float
     preload_concurrency: int = 16
     preload_deadline_s: float = 120.0
+    trace: Path | None = None
+    trace_spaces: tuple[str, ...] = ()
     role: str = "generator"  # names the log and the plan file; "readback" for the process that verifies
 
     @property
@@ -92,10 +98,14 @@ class ProcessPlan:
     def as_json(self) -> dict[str, Any]:
         """As the process reads it; holds no secret."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**values, "workload": self.workload.as_json(), "folder": str(self.folder)}
+        trace = str(self.trace) if self.trace else None
+        return {**values, "workload": self.workload.as_json(), "folder": str(self.folder), "trace": trace}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ProcessPlan:
         """The inverse of :meth:`as_json`."""
+        trace = Path(values["trace"]) if values.get("trace") else None
+        spaces = tuple(values.get("trace_spaces", ()))
         workload = workload_from_json(values["workload"])
-        return cls(**{**values, "workload": workload, "folder": Path(values["folder"])})
+        own = {"workload": workload, "folder": Path(values["folder"]), "trace": trace, "trace_spaces": spaces}
+        return cls(**{**values, **own})

@@ -15,10 +15,11 @@ from typing import Any, Self
 
 from harness.clock import Clock, SystemClock
 from harness.errors import LoadError
-from harness.load.arrivals import CHUNK, Arrivals
+from harness.load.arrivals import CHUNK
 from harness.load.live import LiveSnapshot
 from harness.load.plan import LoadPlan, ProcessPlan
 from harness.load.statistics import LiveStats, LoadSummary, live_stats
+from harness.load.trace import arrivals_of
 from harness.load.verify import VerifySummary
 from harness.timeline.jsonl import write_json_atomically
 
@@ -146,7 +147,7 @@ class LoadSupervisor:
     def __init__(self, plan: LoadPlan, clock: Clock | None = None) -> None:
         self._plan = plan
         self._clock = clock or SystemClock()
-        self._arrivals = Arrivals(plan.seed, plan.workload)
+        self._arrivals = arrivals_of(plan)
         self._counting = threading.Lock()
         self._processes: list[LoadProcess] = []
         self._launched = False

@@ -10,6 +10,16 @@ from harness.model import Cue, Op
 from harness.scenario.workload import Workload
 
 
+def common_headers(endpoint: Endpoint, api_key: str | None) -> str:
+    """What stands in the head of every request. Raises :class:`LoadError` for a key that no header can hold."""
+    common = f"Host: {endpoint.authority}\r\nUser-Agent: engram-harness\r\nAccept: application/json\r\n"
+    if not api_key:
+        return common
+    if not api_key.isprintable() or not api_key.isascii():
+        raise LoadError("the key cannot stand in a header", where=KEY_VARIABLE, hint="plain ASCII, no line ends")
+    return f"{common}Authorization: Bearer {api_key}\r\n"
+
+
 class Requests:
     """Builds requests for one endpoint; everything that never changes is put together once."""
 
@@ -17,13 +27,7 @@ class Requests:
         self._bank = bank
         self._prefix = endpoint.prefix.encode()
         spaces = workload.data.memory_spaces
-        common = f"Host: {endpoint.authority}\r\nUser-Agent: engram-harness\r\nAccept: application/json\r\n"
-        if api_key:
-            if not api_key.isprintable() or not api_key.isascii():
-                raise LoadError(
-                    "the key cannot stand in a header", where=KEY_VARIABLE, hint="plain ASCII, no line ends"
-                )
-            common += f"Authorization: Bearer {api_key}\r\n"
+        common = common_headers(endpoint, api_key)
         in_space = [f"x-memory-space: {space_name(space, spaces)}\r\n" for space in range(spaces)]
         self._common = [(common + (header if spaces > 1 else "")).encode() for header in in_space]
         self._recall_tail = b"&max_results=%d&include_metadata=true HTTP/1.1\r\n" % workload.max_results

@@ -1,0 +1,43 @@
+"""What the commands share that measure a target: making it, and one line of progress."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.performance import Maker
+
+
+def maker(where: str, config: Path | None, defects: list[str], default: str) -> Maker:
+    """How to make the target; what was asked for is checked now. Raises :class:`UsageError`."""
+    from harness.targets.attached import AttachedTarget
+    from harness.targets.embedded import EmbeddedTarget
+
+    if where != "embedded":
+        if not where.startswith(("http://", "https://")):
+            raise UsageError(f"target {where!r} is not known", hint="embedded, or http://host:port")
+        return lambda folder, ledger: AttachedTarget(where.rstrip("/"))
+    try:
+        text = config.read_text(encoding="utf-8") if config else default
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the configuration: {error}", where=str(config)) from error
+    return lambda folder, ledger: EmbeddedTarget(
+        folder, config_text=text, defects=tuple(defects), register=ledger.register_process
+    )
+
+
+def progress() -> Callable[[str], None]:
+    """One line that is written over on a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return lambda _: None
+
+    def show(text: str) -> None:
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+
+    return show
