@@ -1,4 +1,4 @@
-"""The defect catalogue: which drill must catch which defect, at which magnitudes it is tried."""
+"""The defect catalogue: which drill must catch which defect, and at which magnitudes it is tried (two TOML files)."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from pathlib import Path
 from harness.scenario.document import Table, read_document
 
 CATALOGUE = Path(__file__).with_name("catalogue.toml")
+DRILLS = Path(__file__).with_name("drills.toml")
 
-# name -> (test file, profile): the crash drill is no part of quick
-_TWICE = "drills/durability/test_acknowledged_memories.py::test_a_second_crash_loses_none_either"
-DRILLS = {
-    "control": ("drills/control", "quick"),
-    "semantic": ("drills/semantic_pathway", "quick"),
-    "consolidation": ("drills/consolidation", "quick"),
-    "bindings": ("drills/binding_index", "quick"),
-    "crash": ("drills/process/test_crash.py", "ci"),
-    "durability": ("drills/durability", "ci"),
-    "power_cut": ("drills/storage/test_failing_disk.py::test_power_cut_loses_nothing_acknowledged", "ci"),
-    "durability_twice": (_TWICE, "staging"),
-}
+
+@dataclass(frozen=True)
+class Drill:
+    """A drill of the table; ``select`` is pytest's ``-k``."""
+
+    name: str
+    path: str
+    profile: str
+    select: str
+    idle: bool
+
+    def words(self) -> list[str]:
+        """What pytest is called with."""
+        return [self.path, "--profile", self.profile, *(["-k", self.select] if self.select else [])]
 
 
 @dataclass(frozen=True)
@@ -39,17 +42,34 @@ class Entry:
         return [word for name in (own, *self.also) for word in ("--defect", name)]
 
 
-def load_catalogue(path: Path = CATALOGUE) -> list[Entry]:
-    """Every entry. Raises ConfigError naming file and line."""
+def load_drills(path: Path = DRILLS) -> dict[str, Drill]:
+    """Every drill by name. Raises ConfigError naming file and line."""
     document = read_document(path)
-    return [_entry(name, document.table(name)) for name in document]
+    found = {}
+    for name in document:
+        table = document.table(name)
+        found[name] = Drill(
+            name,
+            table.text("path"),
+            table.text("profile"),
+            table.text("select", "75pct"),
+            table.boolean("idle", True),
+        )
+        table.finish()
+    return found
 
 
-def _entry(name: str, table: Table) -> Entry:
+def load_catalogue(path: Path = CATALOGUE, drills: Path = DRILLS) -> list[Entry]:
+    """Every entry. Raises ConfigError naming file and line."""
+    document, known = read_document(path), load_drills(drills)
+    return [_entry(name, document.table(name), known) for name in document]
+
+
+def _entry(name: str, table: Table, drills: dict[str, Drill]) -> Entry:
     also = table.raw("with", [])
     entry = Entry(
         name,
-        table.text("drill", choices=DRILLS),
+        table.text("drill", choices=drills),
         table.text("because"),
         table.numbers("magnitudes") if "magnitudes" in table else (),
         tuple(str(item) for item in also),
