@@ -37,10 +37,13 @@ from harness.scenario.profiles import Profile, load_profile
 from harness.scenario.slo import Objectives, load_objectives
 from harness.scenario.workload import Workload, load_workload
 from harness.settings import Settings
-from harness.starting import TargetMaker
-from harness.targets.base import Target
+from harness.starting import TargetMaker, monitoring_assets
+from harness.targets.base import DOCKER, Target
 from harness.timeline.jsonl import write_json_atomically
 from harness.timeline.record import CaseWriter, read_case
+
+# Of the runbook's 15 s between scrapes this makes one: closer ones would cost the target what is measured of it.
+MOST_MONITORING_SCALE = 15.0
 
 
 class Limits:
@@ -68,6 +71,7 @@ class DrillSession:
         workload = load_workload(settings.scenario)
         self.workload: Workload = workload.at_rate(self.profile.rate_ops_per_s)
         self.limits = Limits(self.objectives)
+        assets, flags = _monitoring(settings, self.profile)
         self._maker = TargetMaker(
             settings.target,
             config_text=_config_text(settings, self.profile),
@@ -75,6 +79,8 @@ class DrillSession:
             defects=settings.defects,
             prometheus_url=settings.prometheus_url,
             grafana_url=settings.grafana_url,
+            assets=assets,
+            prometheus_flags=flags,
         )
 
     def load_named(self, name: str) -> Workload:
@@ -94,6 +100,13 @@ class DrillSession:
     def new_target(self, folder: Path, ledger: Ledger, wants: frozenset[str] = frozenset()) -> Target:
         """The target of one case: a fresh one, or the attached one; started as the fault ``wants`` it."""
         return self._maker.make(folder, ledger, wants)
+
+
+def _monitoring(settings: Settings, profile: Profile) -> tuple[Callable[[Path], object] | None, tuple[str, ...]]:
+    """What Prometheus and Grafana of a docker target are started with, at the profile's pace."""
+    if settings.target != DOCKER:
+        return None, ()
+    return monitoring_assets(settings.scenarios_dir, min(profile.time_scale, MOST_MONITORING_SCALE))
 
 
 def _config_text(settings: Settings, profile: Profile) -> str:

@@ -29,6 +29,7 @@ from harness.load.supervisor import LoadSupervisor
 from harness.model import Verdict
 from harness.probes.machine import host_probe, memory_share, process_probe
 from harness.probes.poller import Poller
+from harness.probes.prometheus import keep_series_of
 from harness.probes.service import service_probes
 from harness.scenario.abort import AbortCondition
 from harness.scenario.profiles import Profile
@@ -98,6 +99,7 @@ class ExperimentRun:
         self._progress = progress
         self._probes: list[Poller] = []
         self._load: LoadSupervisor | None = None
+        self._begun = math.nan
         self._never = threading.Event()
         self._watch = AbortWatch(experiment.aborts, self._readings, on_trip=self._tripped, clock=self._clock)
         self._before: LiveStats | None = None
@@ -110,7 +112,7 @@ class ExperimentRun:
         The case directory tells how it went, whatever happens. Raises :class:`CapabilityMissing` where the target
         lacks something, :class:`Aborted` where the run was cut short; Ctrl-C passes through after healing.
         """
-        self._writer.event("run_started")
+        self._begun = self._writer.event("run_started")
         try:
             self._stages()
             self._writer.event("run_ended")
@@ -354,8 +356,12 @@ class ExperimentRun:
         self._probes_stop()
         if self._load is not None:
             self._load.kill()
-        self._target.stop()
-        self._writer.close()
+        try:
+            if self._load is not None and self._target.prometheus_url is not None:
+                keep_series_of(self._target.prometheus_url, self._writer, self._begun, self._clock)
+        finally:
+            self._target.stop()
+            self._writer.close()
 
     def _manifest(self, missing: dict[str, str] | None = None) -> None:
         """Write it; before the target is there, only what this machine is ``missing`` is known of capabilities."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.engram.transport import secret_from_environment
 from harness.errors import UsageError
 from harness.faults.ledger import Ledger
 from harness.targets.attached import AttachedTarget
@@ -25,7 +26,8 @@ class TargetMaker:
     """Makes the targets of one session.
 
     ``target``: ``embedded``, ``docker`` or a URL. ``config_text``: the ``engram.toml`` of one started here.
-    ``say`` is told what takes long (an image that is pulled). Raises :class:`EnvironmentUnusable` or
+    ``assets`` writes the configuration of Prometheus and Grafana into a folder of each docker target. ``say`` is told
+    what takes long (an image that is pulled). Raises :class:`EnvironmentUnusable` or
     :class:`UsageError` where no target can be made at all: no engine, no image, a defect of an image that has none.
     """
 
@@ -38,7 +40,8 @@ class TargetMaker:
         defects: Sequence[str] = (),
         prometheus_url: str | None = None,
         grafana_url: str | None = None,
-        monitoring: bool = True,
+        assets: Callable[[Path], object] | None = None,
+        prometheus_flags: Sequence[str] = (),
         say: Callable[[str], None] = silent,
     ) -> None:
         self._target = target
@@ -47,7 +50,9 @@ class TargetMaker:
         self._defects = tuple(defects)
         self._prometheus_url = prometheus_url
         self._grafana_url = grafana_url
-        self._images = _images(self._defects, monitoring, say) if target == DOCKER else None
+        self._assets = assets
+        self._prometheus_flags = tuple(prometheus_flags)
+        self._images = _images(self._defects, say) if target == DOCKER else None
 
     def make(self, folder: Path, ledger: Ledger, wants: frozenset[str] = frozenset(), *, port: int = 0) -> Target:
         """A target that is not started yet.
@@ -65,9 +70,7 @@ class TargetMaker:
         if self._target == EMBEDDED:
             return EmbeddedTarget(folder, port=port, register=ledger.register_process, **how)
         if self._images is not None:
-            from harness.targets.docker import DockerTarget
-
-            return DockerTarget(folder, self._images, port=port, register=ledger.register_environment, **how)
+            return self._docker(folder, ledger, self._images, port, how)
         return AttachedTarget(
             self._target,
             claimed=self._claimed,
@@ -75,12 +78,48 @@ class TargetMaker:
             grafana_url=self._grafana_url,
         )
 
+    def _docker(self, folder: Path, ledger: Ledger, images: Images, port: int, how: Mapping[str, Any]) -> Target:
+        from harness.targets.docker import DockerTarget
 
-def _images(defects: Sequence[str], monitoring: bool, say: Callable[[str], None]) -> Images:
+        monitoring = None
+        if self._assets is not None and (images.prometheus or images.grafana):
+            monitoring = folder / "monitoring"
+            self._assets(monitoring)
+        return DockerTarget(
+            folder,
+            images,
+            monitoring=monitoring,
+            prometheus_flags=self._prometheus_flags,
+            port=port,
+            register=ledger.register_environment,
+            **how,
+        )
+
+
+def monitoring_assets(scenarios: Path, time_scale: float) -> tuple[Callable[[Path], object], tuple[str, ...]]:
+    """What writes the assets of ``harness/monitoring`` for a docker target, and the flags Prometheus needs with them.
+
+    ``time_scale`` divides every interval and window of theirs alike. Raises :class:`ConfigError` where
+    ``monitoring.toml`` cannot be used.
+    """
+    from harness.monitoring.assets import load_spec, lookback_s, write_assets
+    from harness.targets.docker_recipes import ENGRAM, ENGRAM_PORT, KEY_INSIDE
+
+    spec = load_spec(scenarios)
+    key = str(KEY_INSIDE) if secret_from_environment() is not None else None
+
+    def write(folder: Path) -> object:
+        engram = f"{ENGRAM}:{ENGRAM_PORT}"
+        return write_assets(folder, spec, engram=engram, time_scale=time_scale, api_key_file=key)
+
+    return write, (f"--query.lookback-delta={round(lookback_s(time_scale) * 1000)}ms",)
+
+
+def _images(defects: Sequence[str], say: Callable[[str], None]) -> Images:
     from harness.targets.docker_engine import engine, resolve_images
 
     with engine() as client:
-        images = resolve_images(client, say=say, monitoring=monitoring)
+        images = resolve_images(client, say=say)
     if defects and not images.is_reference:
         raise UsageError("--defect works on the reference Engram only", where="$ENGRAM_IMAGE", hint="unset it")
     return images

@@ -60,6 +60,7 @@ class DockerTarget(Target):
         defects: Sequence[str] = (),
         disk_shim: bool = False,
         monitoring: Path | None = None,
+        prometheus_flags: Sequence[str] = (),
         port: int = 0,
         start_timeout_s: float = 30.0,
         stop_grace_s: float = 5.0,
@@ -74,6 +75,7 @@ class DockerTarget(Target):
         self._defects = tuple(defects)
         self._shim = disk_shim and images.is_reference
         self._monitoring = monitoring
+        self._prometheus_flags = tuple(prometheus_flags)
         self._port = port
         self._start_timeout_s = start_timeout_s
         self._stop_grace_s = stop_grace_s
@@ -261,7 +263,7 @@ class DockerTarget(Target):
         folder = self._monitoring or minimal_monitoring(self._folder / "monitoring", authorised=key is not None)
         readable(folder)
         if images.prometheus is not None:
-            recipes[PROMETHEUS] = prometheus_recipe(images.prometheus, folder, key)
+            recipes[PROMETHEUS] = prometheus_recipe(images.prometheus, folder, key, self._prometheus_flags)
         if images.grafana is not None:
             recipes[GRAFANA] = grafana_recipe(images.grafana, folder)
         return recipes

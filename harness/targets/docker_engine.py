@@ -141,9 +141,7 @@ class Images:
     absent: Mapping[str, str] = field(default_factory=dict)
 
 
-def resolve_images(
-    client: Any, environment: Mapping[str, str] | None = None, *, say: Say = quiet, monitoring: bool = True
-) -> Images:
+def resolve_images(client: Any, environment: Mapping[str, str] | None = None, *, say: Say = quiet) -> Images:
     """The images of an environment, each of them there (pulled where it is not).
 
     An image that is named in the environment must be had, and so must Engram's; Prometheus' and Grafana's own are left
@@ -165,8 +163,8 @@ def resolve_images(
         ("grafana", GRAFANA_VARIABLE, GRAFANA_DEFAULT, None),
     ):
         wanted = variables.get(variable, "").strip()
-        if wanted == NO_IMAGE or not monitoring:
-            absent[what] = f"left out (${variable} is {NO_IMAGE})" if wanted == NO_IMAGE else "not asked for"
+        if wanted == NO_IMAGE:
+            absent[what] = f"left out (${variable} is {NO_IMAGE})"
         elif wanted:
             require_image(client, wanted, variable, say)
             found[what] = wanted

@@ -80,7 +80,7 @@ def engram_recipe(
     )
 
 
-def prometheus_recipe(image: str, folder: Path, key: Path | None = None) -> Recipe:
+def prometheus_recipe(image: str, folder: Path, key: Path | None = None, flags: Sequence[str] = ()) -> Recipe:
     """Prometheus with ``folder/prometheus`` as its configuration; its data live in memory."""
     mounts = [Mount(str(folder / "prometheus"), "/etc/prometheus")]
     if key is not None:
@@ -89,7 +89,7 @@ def prometheus_recipe(image: str, folder: Path, key: Path | None = None) -> Reci
         image,
         PROMETHEUS,
         PROMETHEUS_PORT,
-        command=("--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"),
+        command=("--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus", *flags),
         mounts=tuple(mounts),
         tmpfs={"/prometheus": f"uid={_NOBODY},gid={_NOBODY}"},
         user=f"{_NOBODY}:{_NOBODY}",
