@@ -1,4 +1,4 @@
-"""What Prometheus has of a run is kept on the harness' clock; where it has nothing, that is said and costs no verdict."""
+"""What Prometheus has of a run is kept on our clock; where it has nothing, that is said and costs no verdict."""
 
 from __future__ import annotations
 
