@@ -1,7 +1,9 @@
-"""``make bench``: what the load generator can do, beside plain Locust, against the same stub in one run.
+"""``make bench``: what the load generator can do, beside plain Locust, against the same stub; and the reference itself.
 
-``python -m tests.bench.load [rates|stall|memory]...`` (all without an argument). One generator process, so every
-figure is per core. "corrected" counts from the instant the schedule asked for; Locust can only count from sending.
+``python -m tests.bench.load [rates|stall|memory|reference]...`` (all without an argument). One generator process, so
+every figure is per core. "corrected" counts from the instant the schedule asked for; Locust can only count from
+sending. The stability of the reference's memory wants ten minutes: ``reference --reference-seconds 600``. Exit code 1
+where something the reference promises was not met.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.load import LiveStats, LoadPlan, LoadSummary, LoadSupervisor
+from tests.bench import reference
 from tests.bench.shape import PER_USER, bench_workload
 from tests.load.servers import stub
 
@@ -117,14 +120,30 @@ def memory(folder: Path, seconds: float, rate: float = 3000.0) -> None:
     _say(f"\nGrowth {growth:+.2f} MB over {requests} requests; plain Locust {plain['rss_mb'][-1]:.0f} MB.\n")
 
 
+def subject(folder: Path, seconds: float, rate: float) -> bool:
+    """The reference under m17's mix, blended recall off and on; whether it kept what is promised."""
+    _say("### The reference Engram\n")
+    kept = True
+    for blended in (False, True):
+        # How memory goes is a question of the whole length; the other figures need less.
+        lasting = min(seconds, 60.0) if blended else seconds
+        found = reference.measure(folder / f"reference-{blended}", lasting, rate, blended=blended)
+        _say("\n".join(reference.lines(found, lasting, rate)))
+        kept = kept and all(met for *_, met in found.limits())
+    return kept
+
+
 def main() -> int:
     """Run the sections asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("section", nargs="*", choices=["rates", "stall", "memory", []])
+    parser.add_argument("section", nargs="*", choices=["rates", "stall", "memory", "reference", []])
     parser.add_argument("--seconds", type=float, default=6.0, help="of each run of the section 'rates'")
     parser.add_argument("--memory-seconds", type=float, default=30.0)
+    parser.add_argument("--reference-seconds", type=float, default=60.0, help="600 for the stability of its memory")
+    parser.add_argument("--reference-rate", type=float, default=1000.0, metavar="OPS")
     options = parser.parse_args()
-    wanted = options.section or ["rates", "stall", "memory"]
+    wanted = options.section or ["rates", "stall", "memory", "reference"]
+    kept = True
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         if "rates" in wanted:
@@ -133,7 +152,9 @@ def main() -> int:
             stall(folder)
         if "memory" in wanted:
             memory(folder, options.memory_seconds)
-    return 0
+        if "reference" in wanted:
+            kept = subject(folder, options.reference_seconds, options.reference_rate)
+    return 0 if kept else 1
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ def test_an_undecided_run_has_caught_nothing() -> None:
     assert caught(JOB, FAIL) and as_it_must_be(JOB, FAIL)
     assert not caught(JOB, OPEN) and not as_it_must_be(JOB, OPEN)
     assert not caught(JOB, PASS) and not as_it_must_be(JOB, PASS)
+    assert not caught(JOB, replace(FAIL, verdict="ABORTED"))
     assert as_it_must_be(replace(JOB, last=False), PASS)
 
 
