@@ -10,7 +10,7 @@ ARGS ?=
 KILLS ?= 3000
 READY := $(VENV)/.ready
 
-.PHONY: drills images test defects bench torture calibrate lint clean help
+.PHONY: drills images test monitoring defects bench torture calibrate lint clean help
 
 help:
 	@grep -E '^# |^[a-z]+:' Makefile
@@ -42,6 +42,9 @@ torture: $(READY)
 calibrate: $(READY)
 	$(BIN)/python -m tests.calibration.recovery $(ARGS)
 	$(BIN)/python -m tests.soak_traces.table
+
+monitoring: $(READY)
+	$(BIN)/python -m harness.monitoring.generate $(ARGS)
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .

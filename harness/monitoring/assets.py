@@ -15,12 +15,12 @@ from typing import Any
 import yaml
 
 from harness.errors import EnvironmentUnusable, UsageError
+from harness.monitoring.dashboards import DATASOURCE_UID, dashboards
 from harness.monitoring.rules import rule_document
 from harness.monitoring.windows import duration
 from harness.scenario.monitoring import MonitoringSpec, load_monitoring
 from harness.scenario.slo import load_objectives
 
-DATASOURCE_UID = "engram-prometheus"
 _HEADER = "# Generated from scenarios/monitoring.toml by harness/monitoring; after a change there: make monitoring.\n"
 
 
@@ -62,6 +62,8 @@ def write_assets(
         "grafana/provisioning/datasources/prometheus.yml": as_yaml(_datasource(spec, prometheus_url, time_scale)),
         "grafana/provisioning/dashboards/engram.yml": as_yaml(_provider(dashboards_path)),
     }
+    for uid, model in dashboards(spec, time_scale=time_scale).items():
+        files[f"grafana/dashboards/{uid}.json"] = as_json(model)
     _write(folder, files)
     return folder
 

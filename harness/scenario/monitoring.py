@@ -109,7 +109,7 @@ class Required:
 
 @dataclass(frozen=True)
 class MonitoringSpec:
-    """The whole file. ``phase0_bytes`` is 0 where no baseline is known."""
+    """The whole file. ``phase0_bytes`` is 0 where no baseline is known; ``lines`` are drawn where no alert has one."""
 
     file: str
     scrape: Scrape
@@ -122,6 +122,7 @@ class MonitoringSpec:
     burn_source: str
     slos: tuple[SloSpec, ...]
     required: Required
+    lines: Mapping[str, float]
 
     def signal(self, name: str) -> Signal:
         """The signal called ``name``; :class:`KeyError` where there is none."""
@@ -143,6 +144,7 @@ def load_monitoring(path: Path, objectives: Objectives) -> MonitoringSpec:
     """
     document = read_document(path)
     scrape = _scrape(document.table("scrape"))
+    lines = document.table("lines")
     phase0 = document.table("phase0")
     signals = tuple(_signal(name, table) for name, table in _tables(document.table("signals")))
     known = {signal.name: signal for signal in signals}
@@ -159,6 +161,7 @@ def load_monitoring(path: Path, objectives: Objectives) -> MonitoringSpec:
         burn_source=burn.text("source"),
         slos=tuple(_slo(name, table, objectives) for name, table in _tables(document.table("slo"))),
         required=_required(document.table("required")),
+        lines={name: lines.number(name) for name in lines},
     )
     for table in (phase0, burn, document):
         table.finish()
