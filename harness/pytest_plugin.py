@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import pytest
 
-from harness import fault_fixtures
+from harness import fault_fixtures, hooks
 from harness.clock import SystemClock
 from harness.drilling import Drill, DrillSession, Limits, case_name, session_folder, session_name
 from harness.errors import CapabilityMissing, HarnessError, HostCapabilityMissing, Inconclusive
@@ -62,6 +62,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             group.addoption(option.flag, dest=option.dest, action="append", default=None, metavar="NAME[=M]", help=text)
         else:
             group.addoption(option.flag, dest=option.dest, default=None, help=f"{text}; default {option.default}")
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Our own hooks."""
+    pluginmanager.add_hookspecs(hooks)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -361,6 +366,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             return
         verdict = write_judged(judged)
         config.stash[REPORT] = (verdict, str(write_report(folder, judged)))
+        config.hook.pytest_engram_judged(verdict=verdict, report=config.stash[REPORT][1])
     except HarnessError as error:
         config.stash[REPORT] = (None, f"the report could not be written: {error}")
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR

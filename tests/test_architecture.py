@@ -23,6 +23,7 @@ ROOMS = {
     "timeline": 1,
     "histogram": 1,
     "cohort": 1,
+    "hooks": 1,
     "engram": 1,
     "prometheus": 1,
     "targets": 2,

@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from harness.commands.recorded import EXIT_OF_VERDICT
 from harness.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNUSABLE, UsageError
+from harness.model import Verdict
+
+# This package is imported before pytest can rewrite its assertions, of which it has none to rewrite.
+_IMPORTED = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
 
 
 def register(commands: Any) -> None:
     """Add the command's parser."""
     drill = commands.add_parser("drill", help="run the drills (as pytest drills/ does)", add_help=False)
+    drill.add_argument("--json", action="store_true", help="print verdict.json; what pytest says goes to stderr")
     drill.set_defaults(run=_drill, passes_rest_on=True)
+
+
+class _Listener:
+    """A pytest plugin that keeps the session's verdict."""
+
+    def __init__(self) -> None:
+        self.verdict: dict[str, Any] = {}
+
+    def pytest_engram_judged(self, verdict: dict[str, Any]) -> None:
+        """Keep it."""
+        self.verdict = verdict
 
 
 def _drill(arguments: argparse.Namespace) -> int:
@@ -24,6 +46,36 @@ def _drill(arguments: argparse.Namespace) -> int:
     if not drills.is_dir():
         raise UsageError("there is no drills/ directory", where=str(drills), hint="run from a checkout of the project")
     paths = [word for word in arguments.rest if not word.startswith("-") and Path(word.split("::")[0]).exists()]
-    code = int(pytest.main([*arguments.rest, *([] if paths else [str(drills)])]))
+    listener = _Listener()
+    words = ["-W", _IMPORTED, *arguments.rest, *([] if paths else [str(drills)])]
+    with _stdout_kept(arguments.json):
+        code = int(pytest.main(words, plugins=[listener]))
+    if arguments.json and listener.verdict:
+        print(json.dumps(listener.verdict, indent=2, sort_keys=True))
+    return exit_code(code, listener.verdict.get("verdict"))
+
+
+def exit_code(code: int, verdict: str | None) -> int:
+    """What pytest's ``code`` means where the session's verdict was ``verdict``; undecided is not failed."""
     known = {0: EXIT_OK, 1: EXIT_FAILED, 2: EXIT_INTERRUPTED}
-    return known.get(code, EXIT_UNUSABLE)
+    found = known.get(code, EXIT_UNUSABLE)
+    if found == EXIT_FAILED and verdict is not None:
+        return EXIT_OF_VERDICT[Verdict(verdict)] or EXIT_FAILED
+    return found
+
+
+@contextmanager
+def _stdout_kept(wanted: bool) -> Iterator[None]:
+    """Send what is written to standard output to standard error meanwhile, whoever writes it."""
+    if not wanted:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import psutil
+import pytest
 
+from harness.commands.drill import exit_code
 from tests.drills.session import ROOT, DrillRun, tiny_scenarios
 
 SEMANTIC = "drills/semantic_pathway"
@@ -71,3 +75,42 @@ def test_an_undecided_case_is_run_again_and_both_attempts_are_kept(tmp_path: Pat
         assert names[1] == names[0] + "~2"
         assert "samples would decide" in run.output
         assert "Inconclusive" in run.output
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict", "ours"),
+    [
+        (0, "PASS", 0),
+        (1, "FAIL", 1),
+        (1, "INCONCLUSIVE", 4),
+        (1, "NOT_EXERCISED", 1),
+        (1, "ABORTED", 1),
+        (1, "UNSUPPORTED", 1),  # --strict-capabilities
+        (1, "PASS", 1),  # a test that is no drill
+        (1, None, 1),
+        (2, "ABORTED", 130),
+        (3, None, 3),
+        (4, None, 3),
+        (5, None, 3),
+    ],
+)
+def test_pytests_exit_codes_become_ours(code: int, verdict: str | None, ours: int) -> None:
+    assert exit_code(code, verdict) == ours
+
+
+def test_the_command_answers_json_alone_and_undecided_is_four(tmp_path: Path) -> None:
+    limits = tiny_scenarios(tmp_path) / "slo.toml"
+    limits.write_text(limits.read_text().replace("[error_rate]\nvalue = 0.02", "[error_rate]\nvalue = 0.000001"))
+    own = {"ENGRAM_SCENARIOS_DIR": str(limits.parent), "ENGRAM_STATE_DIR": str(tmp_path / "state")}
+    options = ["--profile", "tiny", "--retry-inconclusive", "0", "--results-dir", str(tmp_path / "results")]
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli", "drill", "--json", "drills/control", *options],
+        cwd=ROOT,
+        env={**os.environ, **own},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 4, done.stderr
+    assert json.loads(done.stdout)["verdict"] == "INCONCLUSIVE"
+    assert "report: " in done.stderr
