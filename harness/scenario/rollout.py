@@ -31,6 +31,7 @@ EVIDENCE = {
 RELATIVE = ("", "increase", "decrease", "difference")
 AGGREGATES = ("worst", "mean", "last", "share")
 OPERATORS = ("<", "<=", ">", ">=", "==")
+OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!="}
 TRIGGER_KINDS = ("automated", "manual", "strategic")
 ROLLBACK_METHODS = ("flags", "traffic", "milestone", "data")
 
@@ -113,6 +114,9 @@ class Criterion:
 class Trigger:
     """What ends a phase: ``quantity op bound`` for ``for_s`` seconds on end (0: at once), or a person's word.
 
+    ``floor``: an absolute change of less than this never trips a relative bound. ``advisory``: it is shown and never
+    decides by itself (the runbook's p-values, which are wrong more often than right where they are looked at daily).
+
     ``automated`` needs no human decision, ``manual`` the one on call, ``strategic`` the engineering manager (runbook,
     Rollback Decision Criteria). ``query`` is empty where no metric shows it: then ``quantity`` says what evidence does.
     """
@@ -128,11 +132,31 @@ class Trigger:
     source: str
     against: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
+    floor: float | None = None
+    floor_unit: str = ""
+    advisory: bool = False
 
     @property
     def query(self) -> str:
         """The PromQL of the canary (or of the whole service), or nothing."""
         return self.quantity.query_for("canary")
+
+    @property
+    def safe(self) -> Criterion:
+        """The criterion that holds as long as the trigger is not met."""
+        return Criterion(
+            id=self.id,
+            text=f"not: {self.text}",
+            quantity=self.quantity,
+            op=OPPOSITE[self.op],
+            bound=self.bound,
+            source=self.source,
+            against=self.against,
+            floor=self.floor,
+            floor_unit=self.floor_unit,
+            arguments=self.arguments,
+            advisory=self.advisory,
+        )
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,7 @@ class _Reader:
 
         def read(name: str, table: Table) -> Trigger:
             quantity = self._quantity(table)
+            floor = table.number("floor", None, low=0.0)
             return Trigger(
                 id=f"{phase}.{name}",
                 text=table.text("text"),
@@ -177,6 +178,9 @@ class _Reader:
                 source=table.source(),
                 against=self._against(table, quantity),
                 arguments=dict(table.table("with", required=False).values),
+                floor=floor,
+                floor_unit=table.text("floor_unit") if floor is not None else "",
+                advisory=table.boolean("advisory", False),
             )
 
         return read
