@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.commands import rollout_plan
+from harness.commands import rollout_gate, rollout_plan
 
 # Modules with register(subcommands), in the order `harness rollout --help` shows.
-FAMILIES = (rollout_plan,)
+FAMILIES = (rollout_plan, rollout_gate)
 
 
 def register(commands: Any) -> None:

@@ -77,9 +77,13 @@ def _robustness(runs: PhaseRuns, criterion: Criterion) -> Reading:
 
 
 def _welch_of(runs: PhaseRuns, values: Callable[..., Floats], *, poor: bool) -> Welch | None:
-    keep = poor_cues if poor else None
-    control, canary = (runs.arm(name, values, keep, cohort=name) for name in ("control", "canary"))
-    return welch(control.values, canary.values)
+    def test(of: PhaseRuns) -> Welch | None:
+        keep = poor_cues if poor else None
+        control, canary = (of.arm(name, values, keep, cohort=name) for name in ("control", "canary"))
+        return welch(control.values, canary.values)
+
+    found: Welch | None = runs.once(f"welch:{poor}", test)
+    return found
 
 
 def _results(samples: np.ndarray[tuple[int], np.dtype[np.void]]) -> Floats:
@@ -175,7 +179,7 @@ def _each(measure: str) -> Callable[[PhaseRuns], Floats]:
         found = [MEASURES[measure](PhaseRuns((run,), runs.time_scale)) for run in runs.runs]
         return np.asarray([e.value for e in found])
 
-    return figures
+    return lambda runs: np.asarray(runs.once(f"each:{measure}", figures))
 
 
 def _share_served(runs: PhaseRuns) -> Floats:

@@ -40,7 +40,7 @@ def _read(criterion: Criterion, runs: PhaseRuns, others: Mapping[str, PhaseRuns]
     measure = MEASURES.get(quantity.measure)
     if measure is None:
         return absent("run", f"the client does not measure {quantity.what}", quantity.unit)
-    estimate = measure(runs)
+    estimate: Estimate = runs.once(quantity.measure, measure)
     if not estimate.known:  # a run that was given has to give the figure
         return broken("run", estimate.note or "nothing was recorded", quantity.unit)
     verdict = meets(estimate.interval, criterion.op, criterion.bound)

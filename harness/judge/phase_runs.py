@@ -84,6 +84,7 @@ class PhaseRuns:
     def __init__(self, runs: Sequence[PhaseRun], time_scale: float = 1.0) -> None:
         self.runs = tuple(runs)
         self.time_scale = time_scale
+        self.known: dict[str, Any] = {}  # what was measured already: criteria and triggers ask for the same figures
 
     @property
     def covered_s(self) -> float:
@@ -97,6 +98,12 @@ class PhaseRuns:
             if run.cut_short and not run.crashed:
                 return f"{run.name}: {run.cut_short}"
         return ""
+
+    def once(self, name: str, measure: Callable[[PhaseRuns], Any]) -> Any:
+        """What ``measure`` says of these runs, asked once."""
+        if name not in self.known:
+            self.known[name] = measure(self)
+        return self.known[name]
 
     def doubt(self) -> str:
         """Why durations may be the machine's doing: one run in doubt puts the pool in doubt."""

@@ -345,8 +345,13 @@ class Plan:
         return self.phases[place] if place < len(names) else None
 
     def triggers_of(self, phase: Phase) -> tuple[Trigger, ...]:
-        """The triggers in force in a phase: its own, and the plan's where blended recalls are served."""
-        return phase.abort_triggers + (self.triggers if phase.flags.get("blended_recall") else ())
+        """The triggers in force in a phase: its own, and the plan's where blended recalls are served.
+
+        Where everybody is in the cohort there is no control to hold anything against.
+        """
+        shared = self.triggers if phase.flags.get("blended_recall") else ()
+        alone = phase.cohort_rate >= 1.0
+        return phase.abort_triggers + tuple(t for t in shared if not (alone and t.against == CONTROL))
 
     def items(self) -> dict[str, Item]:
         """Everything a person may attest, by id: checklist items of the plan and of its phases."""

@@ -167,7 +167,7 @@ class _Reader:
             quantity = self._quantity(table)
             floor = table.number("floor", None, low=0.0)
             return Trigger(
-                id=f"{phase}.{name}",
+                id=f"{phase}.abort.{name}",
                 text=table.text("text"),
                 kind=table.text("kind", choices=TRIGGER_KINDS),
                 quantity=quantity,

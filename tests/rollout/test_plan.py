@@ -50,8 +50,8 @@ def test_a_query_names_both_labels_of_the_canary() -> None:
 
 def test_triggers_of_blended_phases_include_the_plans() -> None:
     plan = load_plan()
-    assert "all.auto_latency" in {t.id for t in plan.triggers_of(plan.phase("25"))}
-    assert "all.auto_latency" not in {t.id for t in plan.triggers_of(plan.phase("shadow"))}
+    assert "all.abort.auto_latency" in {t.id for t in plan.triggers_of(plan.phase("25"))}
+    assert "all.abort.auto_latency" not in {t.id for t in plan.triggers_of(plan.phase("shadow"))}
 
 
 @pytest.mark.parametrize(
