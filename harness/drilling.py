@@ -25,16 +25,18 @@ from harness.errors import Aborted, Inconclusive, NotExercised, RecordError, Usa
 from harness.faults.base import Fault
 from harness.faults.composition import lives_in_process, parts_of
 from harness.faults.ledger import Ledger
+from harness.faults.remedy import Remedy, RemedyPlan
 from harness.judge.case import judge_case
 from harness.judge.checks import Bound, Check
 from harness.judge.measured import CaseContext, Outcome
 from harness.judge.summary import CaseSummary
-from harness.model import Verdict
+from harness.model import Status, Verdict
 from harness.report.session import JudgedCase, judge_folder
-from harness.runner import Experiment, ExperimentRun, Status
+from harness.runner import Experiment, ExperimentRun
 from harness.scenario.abort import AbortCondition, applicable, load_abort_conditions
 from harness.scenario.profiles import Profile, load_profile
 from harness.scenario.slo import Objectives, load_objectives
+from harness.scenario.watch import load_watch
 from harness.scenario.workload import Workload, load_workload
 from harness.settings import Settings
 from harness.starting import TargetMaker, monitoring_assets
@@ -87,14 +89,28 @@ class DrillSession:
         """The load ``scenarios/NAME.toml`` at the profile's rate. Raises :class:`~harness.errors.ConfigError`."""
         return load_workload(self.settings.scenarios_dir / f"{name}.toml").at_rate(self.profile.rate_ops_per_s)
 
-    def aborts_for(self, fault: Fault) -> tuple[AbortCondition, ...]:
-        """The abort conditions of ``scenarios/abort.toml`` that hold for a case of this fault."""
-        by_design = bool(fault.requires) and not all(lives_in_process(part) for part in parts_of(fault))
+    def remedy_of(self, remedy: Remedy, trigger: str | None) -> RemedyPlan:
+        """``remedy``, once the trigger of that name (``scenarios/watch.toml``) is met under the profile's time scale.
+
+        Raises :class:`UsageError` for a trigger that is not there.
+        """
+        rules = load_watch(self.settings.scenarios_dir / "watch.toml").at_scale(self.profile.time_scale)
+        found = next((one for one in rules.triggers if one.name == trigger), None)
+        if trigger is not None and found is None:
+            raise UsageError(f"there is no trigger '{trigger}'", where=rules.file)
+        return RemedyPlan(remedy, found, rules.evaluate_s)
+
+    def aborts_for(self, fault: Fault, *, rolled_back: bool = False) -> tuple[AbortCondition, ...]:
+        """The abort conditions of ``scenarios/abort.toml`` that hold for a case of this fault.
+
+        What a rollback is to cure must be allowed to happen.
+        """
+        outside = bool(fault.requires) and not all(lives_in_process(part) for part in parts_of(fault))
         return applicable(
             load_abort_conditions(self.settings.scenarios_dir / "abort.toml"),
             time_scale=self.profile.time_scale,
             embedded=self.settings.started_here,
-            errors_by_design=by_design,
+            errors_by_design=outside or rolled_back,
         )
 
     def new_target(self, folder: Path, ledger: Ledger, wants: frozenset[str] = frozenset()) -> Target:
@@ -156,10 +172,14 @@ class Drill:
         self._checks: list[Check] = []
         self._ran = False
 
-    def run(self, fault: Fault, *, scenario: str | None = None) -> Outcome:
+    def run(
+        self, fault: Fault, *, scenario: str | None = None, then: Remedy | None = None, once: str | None = None
+    ) -> Outcome:
         """Run the experiment around ``fault`` and answer its measured values.
 
         ``scenario`` names another load of ``scenarios/`` than the session's, for a drill that is about that load.
+        ``then`` is the rollback that is carried out while the fault is in force: when the trigger ``once`` of
+        ``scenarios/watch.toml`` is met, or else after the time faults are held.
 
         Raises :class:`Aborted`, :class:`NotExercised` or :class:`Inconclusive` where the assertions that follow would
         mean nothing, and :class:`~harness.errors.CapabilityMissing` where the target lacks something.
@@ -176,10 +196,11 @@ class Drill:
             objectives=session.objectives,
             seed=session.settings.seed,
             cohort_rate=self._cohort_rate,
-            requires=self._requires | set(fault.requires),
-            aborts=session.aborts_for(fault),
+            requires=self._requires | set(fault.requires) | set(then.requires if then else ()),
+            aborts=session.aborts_for(fault, rolled_back=then is not None),
             wait_s=session.settings.wait_s,
             attempt=self._attempt,
+            remedy=session.remedy_of(then, once) if then is not None else None,
             facts=session_facts(session.settings),
         )
         writer = CaseWriter(self.folder, self._clock)

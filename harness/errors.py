@@ -99,6 +99,12 @@ class HealFailed(FaultError):
     exit_code = EXIT_FAILED
 
 
+class RollbackIncomplete(HarnessError):
+    """A rollback was carried out in part, or is not seen to act; the message says which half."""
+
+    exit_code = EXIT_FAILED
+
+
 class LoadError(HarnessError):
     """The load generator died or could not be started."""
 

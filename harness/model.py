@@ -105,6 +105,22 @@ class Window:
         return max(0.0, self.end - self.start)
 
 
+@dataclass(frozen=True)
+class Status:
+    """What is happening now, for people; NaN where not known yet.
+
+    ``time_left_s`` of the phase, completed operations per second and recall p99 in ms over the last seconds, errors
+    since the load started (None before).
+    """
+
+    case: str
+    phase: str
+    time_left_s: float
+    rate_ops_per_s: float
+    p99_ms: float
+    errors: int | None
+
+
 class Op(enum.IntEnum):
     """What a request did."""
 

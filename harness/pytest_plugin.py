@@ -27,11 +27,11 @@ from harness.faults.no_fault import NoFault
 from harness.faults.process_crash import ProcessCrash
 from harness.faults.semantic_latency import SemanticLatency
 from harness.judge.measured import Measured
-from harness.model import Verdict
+from harness.model import Status, Verdict
 from harness.report.html import write_report
 from harness.report.session import judge_session, write_judged
 from harness.report.terminal import Progress, print_table
-from harness.runner import Status
+from harness.rollout import fixtures
 from harness.scenario.profiles import CORE_FAMILY
 from harness.settings import OPTIONS, Settings, settings_from
 
@@ -77,6 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "which profiles run it",
     )
     config.pluginmanager.register(fault_fixtures, "engram-fault-fixtures")
+    config.pluginmanager.register(fixtures, "engram-rollback-fixtures")
     _refuse_patched_process()
 
 

@@ -21,12 +21,13 @@ from harness.faults.flags import flags_recipe
 from harness.faults.ledger import Ledger
 from harness.faults.no_fault import NoFault
 from harness.faults.recipe import apply
+from harness.faults.remedy import RemedyPlan, RemedyStage
 from harness.judge.case import baseline_conditions
 from harness.judge.summary import CaseSummary
 from harness.load.plan import LoadPlan
 from harness.load.statistics import LiveStats
 from harness.load.supervisor import LoadSupervisor
-from harness.model import Verdict
+from harness.model import Status, Verdict
 from harness.probes.machine import host_probe, memory_share, process_probe
 from harness.probes.poller import Poller
 from harness.probes.prometheus import keep_series_of
@@ -59,23 +60,8 @@ class Experiment:
     aborts: tuple[AbortCondition, ...] = ()
     wait_s: float = 0.0  # for a target that another harness holds
     attempt: int = 1
+    remedy: RemedyPlan | None = None  # carried out while the fault is in force
     facts: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Status:
-    """What is happening now, for people; NaN where not known yet.
-
-    ``time_left_s`` of the phase, completed operations per second and recall p99 in ms over the last seconds, errors
-    since the load started (None before).
-    """
-
-    case: str
-    phase: str
-    time_left_s: float
-    rate_ops_per_s: float
-    p99_ms: float
-    errors: int | None
 
 
 class ExperimentRun:
@@ -147,8 +133,10 @@ class ExperimentRun:
             self._wait(WARM_UP_S, "warm-up")
             self._baseline()
             if self._steady():
-                self._fault()
-                self._after()
+                remedy = self._prepared_remedy(load)
+                self._fault(remedy)
+                if remedy is None:
+                    self._after()
             self._probes_stop()
             self._watch.stop()
             summary = load.stop()
@@ -255,7 +243,16 @@ class ExperimentRun:
             self._writer.event("baseline_rejected", reasons=bad)
         return not bad
 
-    def _fault(self) -> None:
+    def _prepared_remedy(self, load: LoadSupervisor) -> RemedyStage | None:
+        plan = self.experiment.remedy
+        if plan is None:
+            return None
+        limit = self.experiment.objectives.limits["drill_abort_s"].value
+        stage = RemedyStage(plan, self._target, load, self._event, limit_s=limit, clock=self._clock)
+        stage.prepare()
+        return stage
+
+    def _fault(self, remedy: RemedyStage | None) -> None:
         fault, profile = self.experiment.fault, self.experiment.profile
         injection = injection_for(
             fault,
@@ -264,7 +261,7 @@ class ExperimentRun:
             record=self._event,
             clock=self._clock,
             cancel=self._watch.tripped,
-            hold_s=profile.fault_s,
+            hold_s=profile.fault_s if remedy is None else remedy.longest_s(profile.fault_s, profile.after_s),
             observe_heal_s=self.experiment.objectives.limits["drill_abort_s"].value,
         )
         hold_s = min(profile.fault_s, fault.longest_hold_s)
@@ -275,11 +272,27 @@ class ExperimentRun:
             if injection.effective is None:
                 return  # nothing to hold: the judge says NOT_EXERCISED
             self._writer.event("fault_in_force")
-            self._wait(hold_s, "fault")
+            if remedy is None:
+                self._wait(hold_s, "fault")
+            else:
+                self._roll_back(remedy, hold_s)
         self._may_be_down = False
         if injection.relieved:
             raise Aborted(f"the guardian healed the fault under us: {'; '.join(injection.relieved)}")
+        if remedy is None:
+            self._writer.event("after_started")
+
+    def _roll_back(self, remedy: RemedyStage, hold_s: float) -> None:
+        """Wait for the trigger (or the fault's time), roll back, watch recovery with the fault still in force."""
+        if not remedy.wait_until_due(hold_s, self._wait):
+            return
+        self._may_be_down = True
+        self._show("rollback", 0.0)
+        remedy.carry_out()
+        self._may_be_down = self.experiment.fault.takes_target_down
         self._writer.event("after_started")
+        self._after()
+        self._writer.event("after_ended")
 
     def _after(self) -> None:
         """Watch for ``after_s``, and on until every signal is back or the abort limit has passed."""
@@ -385,5 +398,6 @@ class ExperimentRun:
                     "missing": dict(found.reasons),
                 },
                 **experiment.facts,
+                **(experiment.remedy.as_json() if experiment.remedy else {}),
             }
         )

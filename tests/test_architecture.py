@@ -56,6 +56,7 @@ ONLY_IN = {
         "harness/pytest_plugin.py",
         "harness/fault_fixtures.py",
         "harness/soak_plugin.py",
+        "harness/rollout/fixtures.py",
         "harness/commands/drill.py",
     ),
     "locust": ("harness/load/",),

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from harness.judge import quantities
+from harness.judge import quantities, rollback
 from harness.judge.checks import Check, CheckResult, answer, check_from_json
 from harness.judge.durability import BAD
 from harness.judge.summary import CaseSummary
@@ -71,7 +71,7 @@ def conditions_of(summary: CaseSummary, ended: str, checks: int, undecided: bool
     baseline = baseline_conditions(summary)
     found += baseline
     if record.first("baseline_rejected") is None:
-        found += [_exercised(summary), _healed(summary)]
+        found += [_exercised(summary), _healed(summary), *_rolled_back(summary)]
         found.append(_load_held(summary))
     found += _durability(summary)
     if ended != "completed":
@@ -138,6 +138,27 @@ def _healed(summary: CaseSummary) -> Condition:
     return Condition("heal", Verdict.PASS, "healed, and seen healed")
 
 
+def _rolled_back(summary: CaseSummary) -> list[Condition]:
+    """Of a case with a rollback: its trigger was met, it was carried out whole, and it was seen to act."""
+    record = summary.record
+    if not record.manifest.get("rollback") or record.first("effect_not_observed") is not None:
+        return []
+    late = record.first("trigger_not_met")
+    if late is not None:
+        why = f"{late.get('trigger')} was not met in {float(late.get('waited_s', 0.0)):.1f} s"
+        return [Condition("trigger", Verdict.NOT_EXERCISED, f"{why}, so nothing was rolled back")]
+    failed = record.first("rollback_failed")
+    if failed is not None:
+        return [Condition("rollback", Verdict.FAIL, str(failed.get("why", "")))]
+    unseen = record.first("rollback_not_observed")
+    if unseen is not None:
+        return [Condition("rollback", Verdict.FAIL, f"carried out and acknowledged, yet {unseen.get('evidence', '')}")]
+    seen = record.first("rollback_observed")
+    if seen is None:
+        return [Condition("rollback", Verdict.ABORTED, "the rollback was never seen to act")]
+    return [Condition("rollback", Verdict.PASS, f"carried out, and seen to act: {seen.get('evidence', '')}")]
+
+
 def _durability(summary: CaseSummary) -> list[Condition]:
     """Whatever a drill is about, an acknowledged memory that is gone or wrong is a failure."""
     result = summary.read_back
@@ -183,6 +204,7 @@ def verdict_json(judgement: CaseJudgement) -> dict[str, Any]:
             for name, window in sorted(summary.view.windows.items())
         },
         "fault": manifest.get("fault", {}),
+        **({"rollback": rollback.as_json(summary.view)} if manifest.get("rollback") else {}),
         "evidence": [{"name": e.name, "seen": e.seen, "detail": e.detail} for e in summary.evidence],
         "attempt": manifest.get("attempt", 1),
         "seed": manifest.get("seed"),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from harness.judge import rollback
 from harness.judge.intervals import exactly
 from harness.judge.quantities import QUANTITIES, measure
 from harness.judge.summary import CaseSummary
@@ -131,6 +132,8 @@ def estimate_of(summary: CaseSummary, check: Check) -> Estimate:
         return measure(summary.view, check.window, check.name, check.arguments)
     if check.name == "recovery_time_s":
         return summary.recovery_estimate(check.arguments.get("signal"))
+    if check.name == "step_time_s":
+        return rollback.step_time(summary.view, str(check.arguments.get("step")))
     if check.name.startswith("acknowledged_memories."):
         return _read_back_estimate(summary, check.name.removeprefix("acknowledged_memories."))
     return no_estimate("", f"'{check.name}' is no quantity this version knows")

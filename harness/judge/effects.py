@@ -18,7 +18,7 @@ from harness.judge import effects_families, witness
 from harness.judge.evidence import Evidence, observed
 from harness.judge.intervals import binomial_interval, quantile, share
 from harness.judge.recovery import SignalEvents
-from harness.judge.view import CaseView, attempted, blocks, recalls, service_ms
+from harness.judge.view import CaseView, answered, attempted, blocks, recalls, service_ms
 from harness.model import Cohort, Outcome, Pathway, SemanticMissing, Window
 from harness.timeline.samples import Samples
 
@@ -198,7 +198,8 @@ def _slow(view: CaseView) -> SignalEvents:
 
 
 def _filtered_bindings(view: CaseView) -> SignalEvents:
-    tried = attempted(view.requests)
+    # After a rollback nothing may be blended any more, and an answer without bindings has none that is filtered.
+    tried = answered(_of_canary(view, view.requests)) if view.rolled_back else attempted(view.requests)
     return _signal("filtered_bindings", tried, tried["bindings_filtered"] > 0, 0.01)
 
 

@@ -161,6 +161,11 @@ class Outcome:
         return self._context.summary
 
     @property
+    def step_time_s(self) -> Measured:
+        """Seconds a step of a rollback took: ``step_time_s(step="rollback")``; :data:`harness.judge.rollback.STEPS`."""
+        return Measured(self._context, "case", "step_time_s", {})
+
+    @property
     def recovery_time_s(self) -> Measured:
         """Seconds from the heal until every signal, the fault's own effect included, was back for good."""
         return Measured(self._context, "case", "recovery_time_s", {})

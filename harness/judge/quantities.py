@@ -13,11 +13,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.judge import rollback, witness
 from harness.judge import view as seen
-from harness.judge import witness
 from harness.judge.intervals import clustered_share, exactly, mean, quantile, share
 from harness.judge.view import CaseView, answered, attempted, blocks, recalls, service_ms
-from harness.model import Cohort, Estimate, Flag, Found, Interval, Op, Outcome, SemanticMissing, Window, no_estimate
+from harness.model import (
+    Cohort,
+    Estimate,
+    Flag,
+    Found,
+    Interval,
+    Op,
+    Outcome,
+    Pathway,
+    SemanticMissing,
+    Window,
+    no_estimate,
+)
 from harness.timeline.samples import Samples
 
 Measure = Callable[..., Estimate]
@@ -295,6 +307,20 @@ def cohort_deviation(view: CaseView, window: Window) -> Estimate:
     both = len(np.intersect1d(canary, control))
     value = abs(len(canary) / len(users) - wanted) + both / len(users)
     return Estimate(value, Interval(value, value), "ratio", len(users))
+
+
+@quantity()
+def split_deviation(view: CaseView, window: Window) -> Estimate:
+    """How far the share of users served as canary lies from the cohort rate that was rolled back to."""
+    return rollback.split_deviation(view, window)
+
+
+@quantity()
+def blended_ratio(view: CaseView, window: Window) -> Estimate:
+    """Share of answered recalls that the blended pathway answered."""
+    asked = answered(recalls(view.within(window)))
+    asked = asked[asked["pathway"] != int(Pathway.UNKNOWN)]
+    return _share_of(asked, asked["pathway"] == int(Pathway.BLENDED), "recalls that name their pathway")
 
 
 @quantity(machine="blurs")

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from harness.judge import rollback
 from harness.judge.durability import ReadBack, judge_read_back
 from harness.judge.effects import effect_signal, evidence, user_signals
 from harness.judge.evidence import Evidence
@@ -41,15 +42,21 @@ class CaseSummary:
         baseline, during = view.windows.get("baseline"), view.windows.get("during")
         if view.heal is None or baseline is None or during is None or view.fault.get("kind") == "no_fault":
             return []
-        own = effect_signal(view)
-        signals = ([own] if own is not None else []) + user_signals(view)
+        concerned = rollback.concerned(view) if view.rolled_back else view
+        own = effect_signal(concerned)
+        signals = ([own] if own is not None else []) + user_signals(concerned)
+        end = view.end
+        if view.rolled_back:
+            signals += rollback.signals(concerned)
+            # The fault is healed after that; what comes back only then was not brought back by the rollback.
+            end = after.end if (after := view.windows.get("after")) is not None else end
         return [
             recovery_of(
                 signal,
                 baseline=(baseline.start, baseline.end),
                 fault=(during.start, during.end),
                 heal=view.heal,
-                end=view.end,
+                end=end,
             )
             for signal in signals
         ]

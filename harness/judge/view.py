@@ -65,19 +65,29 @@ class CaseView:
         return float(self.requests["done"].max()) if len(self.requests) else math.nan
 
     @cached_property
+    def rolled_back(self) -> bool:
+        """Whether this is a case of a rollback: something was done about the fault while it was in force."""
+        return self.record.first("rollback_sent") is not None
+
+    @cached_property
     def heal(self) -> Interval | None:
-        """When the heal took hold: between sent and acknowledged. None where nothing was healed."""
-        sent, acked = self.instant("heal_sent"), self.instant("heal_acked")
+        """When the heal took hold (or the rollback, where there was one): between sent and acknowledged.
+
+        None where nothing was healed.
+        """
+        name = "rollback" if self.rolled_back else "heal"
+        sent, acked = self.instant(f"{name}_sent"), self.instant(f"{name}_acked")
         return None if math.isnan(sent) or math.isnan(acked) else Interval(sent, acked)
 
     @cached_property
     def windows(self) -> dict[str, Window]:
         """``baseline``, ``during`` (fault in force), ``after`` (from the seen heal on), ``whole``: those that exist."""
         found: dict[str, Window] = {}
+        healing, over = ("rollback_sent", "after_ended") if self.rolled_back else ("heal_sent", "load_stopped")
         spans = {
             "baseline": (self.instant("baseline_started"), self.instant("baseline_ended")),
-            "during": (self.instant("fault_in_force"), self.instant("heal_sent")),
-            "after": (self.instant("after_started"), self.instant("load_stopped")),
+            "during": (self.instant("fault_in_force"), self.instant(healing)),
+            "after": (self.instant("after_started"), self.instant(over)),
             "whole": (self.instant("baseline_started"), self.end),
         }
         for name, (start, end) in spans.items():

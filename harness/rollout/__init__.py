@@ -1,1 +1,1 @@
-"""The rollout: plans as data, gates that decide from evidence, and a rehearsal of the whole of it."""
+"""The rollout: plans as data, gates that decide from evidence, a rehearsal of it all; the watch and the ways back."""

@@ -10,7 +10,18 @@ from harness.errors import UsageError
 from harness.scenario.document import Table, read_document
 
 CORE_FAMILY = "dual_memory"
-FAMILIES = (CORE_FAMILY, "service", "process", "network", "resource", "storage", "clock", "dependencies", "composed")
+FAMILIES = (
+    CORE_FAMILY,
+    "service",
+    "process",
+    "network",
+    "resource",
+    "storage",
+    "clock",
+    "dependencies",
+    "composed",
+    "rollback",
+)
 DOSES = ("semantic_latency_ms", "consolidation_fail_rate", "binding_corruption_rate")
 
 

@@ -1,0 +1,115 @@
+"""What the service does, as users see it: cohort and pathway of witness recalls, and how long they take.
+
+Every recall goes over a connection of its own, so that a load balancer shows every replica behind it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from harness.engram import EngramClient, Recalled
+from harness.errors import TargetError
+from harness.judge.intervals import binomial_interval
+from harness.model import Interval
+
+CANARY_NAMES = ("canary", "treatment")  # the runbook writes both
+SURE = 0.0005  # at each side: a split is looked at once, and must not be called wrong by chance
+_MOST_USERS = 400
+MakeClient = Callable[[], EngramClient]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One witness recall: who asked, the cohort and pathway the answer named (None where it named none)."""
+
+    user: str
+    cohort: str | None
+    pathway: str | None
+    latency_s: float
+    error: str = ""
+
+    @property
+    def canary(self) -> bool:
+        return self.cohort in CANARY_NAMES
+
+    @property
+    def blended(self) -> bool:
+        return self.pathway == "blended"
+
+
+@dataclass(frozen=True)
+class Split:
+    """A share of witness recalls, with its interval (99.9 %)."""
+
+    hits: int
+    asked: int
+
+    @property
+    def share(self) -> float:
+        return self.hits / self.asked if self.asked else math.nan
+
+    @property
+    def interval(self) -> Interval:
+        return binomial_interval(self.hits, self.asked, SURE)
+
+    def __str__(self) -> str:
+        interval = self.interval
+        return f"{self.share:.1%} [{interval.low:.1%}, {interval.high:.1%}] of {self.asked}"
+
+
+def witness_user(number: int) -> str:
+    """The witness users; the same ones every time, so that a cohort can be compared with itself."""
+    return f"witness-{number:04d}"
+
+
+def ask(make: MakeClient, users: Iterable[str], *, query: str = "witness", space: str | None = None) -> list[Answered]:
+    """One recall per user, each over a new connection; a failed one is an answer too."""
+    found = []
+    for user in users:
+        with make() as client:
+            found.append(one(client, user, query=query, space=space))
+    return found
+
+
+def one(client: EngramClient, user: str, *, query: str = "witness", space: str | None = None) -> Answered:
+    """One recall; a failed one is an answer too."""
+    try:
+        recalled: Recalled = client.recall(query, user=user, space=space)
+    except TargetError as error:
+        return Answered(user, None, None, math.nan, error.what)
+    said = recalled.metadata
+    return Answered(user, said.cohort, said.pathway, recalled.service_s)
+
+
+def canary_users(make: MakeClient, wanted: int, *, space: str | None = None) -> tuple[list[str], bool]:
+    """Up to ``wanted`` users of the canary cohort, and whether answers name cohorts at all."""
+    found: list[str] = []
+    named = False
+    with make() as client:
+        for number in range(_MOST_USERS):
+            answer = one(client, witness_user(number), space=space)
+            named = named or answer.cohort is not None
+            if answer.canary:
+                found.append(answer.user)
+            if len(found) >= wanted or (number >= 20 and not named):
+                break
+    return found, named
+
+
+def errors_of(answers: Sequence[Answered]) -> list[str]:
+    """What went wrong, each once."""
+    return sorted({answer.error for answer in answers if answer.error})
+
+
+def split_of(answers: Sequence[Answered]) -> Split:
+    """The share of those answered whose answer named the canary cohort."""
+    named = [answer for answer in answers if answer.cohort is not None]
+    return Split(sum(answer.canary for answer in named), len(named))
+
+
+def blended_of(answers: Sequence[Answered]) -> Split:
+    """The share of those answered that the blended pathway answered."""
+    named = [answer for answer in answers if answer.pathway is not None]
+    return Split(sum(answer.blended for answer in named), len(named))

@@ -1,0 +1,187 @@
+"""The triggers of a rollout and what follows from them: TOML, every bound with its source."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+from harness.scenario.document import Table, read_document
+
+AUTOMATED, MANUAL, STRATEGIC, RAMP = LEVELS = ("automated", "manual", "strategic", "ramp")
+# Signals that are a share of events: share -> the bound itself; a percentile is a share over a limit in ms.
+SHARES = ("error_rate", "recall_p99_ms", "recall_over_15ms", "consolidation_failure_rate")
+GAUGES = ("crashes", "memory_share", "breaker_state")
+P99_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """``signal`` above ``above`` without a break for ``for_s`` seconds. ``attested``: only people can say it."""
+
+    name: str
+    level: str
+    signal: str
+    above: float
+    for_s: float
+    source: str
+    attested: bool = False
+
+    @property
+    def share(self) -> tuple[str, float] | None:
+        """The share of events it is about, by its key in a reading, and the share it must not pass; None for a level.
+
+        "P99 above 20 ms" is "more than 1 % of recalls take longer than 20 ms".
+        """
+        if self.signal == "recall_p99_ms":
+            return slower_than(self.above), P99_SHARE
+        if self.signal == "recall_over_15ms":
+            return slower_than(15.0), self.above
+        return (self.signal, self.above) if self.signal in SHARES else None
+
+    def at_scale(self, time_scale: float) -> Trigger:
+        """The trigger under a time scale."""
+        return replace(self, for_s=self.for_s / time_scale)
+
+
+def slower_than(limit_ms: float) -> str:
+    """The key of the share of recalls that take longer than that."""
+    return f"slower_than_{limit_ms:g}ms"
+
+
+@dataclass(frozen=True)
+class Escalation:
+    """Who is told, from so long into a breach on."""
+
+    after_s: float
+    level: str
+    who: str
+    says: str
+    source: str
+
+
+@dataclass(frozen=True)
+class WatchRules:
+    """Everything the watch goes by. Seconds are divided by the time scale; rates and shares are not."""
+
+    triggers: tuple[Trigger, ...]
+    escalations: tuple[Escalation, ...]
+    marks: dict[str, float]
+    evaluate_s: float
+    scrape_s: float
+    witness_per_s: float
+    min_coverage: float
+    unreachable_s: float
+    ramp_watch_s: float
+    ramp_every_s: float
+    hourly_for_s: float
+    hour_s: float
+    file: str
+
+    def of(self, *levels: str) -> tuple[Trigger, ...]:
+        """The triggers of these levels."""
+        return tuple(trigger for trigger in self.triggers if trigger.level in levels)
+
+    @property
+    def limits_ms(self) -> tuple[float, ...]:
+        """The limits that shares of slow recalls are asked for."""
+        asked = [t.above for t in self.triggers if t.signal == "recall_p99_ms"]
+        return tuple(sorted({15.0, *asked, *([self.marks["recall_p99_ms"]] if "recall_p99_ms" in self.marks else [])}))
+
+    def at_scale(self, time_scale: float) -> WatchRules:
+        """The rules under a time scale."""
+        seconds = {
+            name: getattr(self, name) / time_scale
+            for name in (
+                "evaluate_s",
+                "scrape_s",
+                "unreachable_s",
+                "ramp_watch_s",
+                "ramp_every_s",
+                "hourly_for_s",
+                "hour_s",
+            )
+        }
+        return replace(
+            self,
+            triggers=tuple(trigger.at_scale(time_scale) for trigger in self.triggers),
+            escalations=tuple(replace(e, after_s=e.after_s / time_scale) for e in self.escalations),
+            **seconds,
+        )
+
+    def escalation(self, breach_s: float) -> Escalation | None:
+        """The highest level that a breach of that length has reached."""
+        reached = [e for e in self.escalations if breach_s >= e.after_s]
+        return max(reached, key=lambda e: e.after_s) if reached else None
+
+
+def load_watch(path: Path) -> WatchRules:
+    """Read the file. Raises :class:`~harness.errors.ConfigError` naming file, line and key."""
+    document = read_document(path)
+    evaluation = document.table("evaluation")
+    triggers = document.table("triggers")
+    marks = document.table("marks", required=False)
+    found = WatchRules(
+        triggers=tuple(_trigger(name, triggers.table(name)) for name in triggers),
+        escalations=_escalations(document, path),
+        marks={name: marks.number(name, low=0.0) for name in marks},
+        evaluate_s=evaluation.number("evaluate_s", low=1.0, high=600.0),
+        scrape_s=evaluation.number("scrape_s", low=1.0, high=3600.0),
+        witness_per_s=evaluation.number("witness_per_s", low=0.01, high=1000.0),
+        min_coverage=evaluation.number("min_coverage", low=0.1, high=1.0),
+        unreachable_s=evaluation.number("unreachable_s", low=1.0),
+        ramp_watch_s=evaluation.number("ramp_watch_h", low=0.0) * 3600.0,
+        ramp_every_s=evaluation.number("ramp_every_s", low=1.0),
+        hourly_for_s=evaluation.number("hourly_for_h", low=0.0) * 3600.0,
+        hour_s=3600.0,
+        file=str(path),
+    )
+    for table in (evaluation, triggers, document):
+        table.finish()
+    return found
+
+
+def _trigger(name: str, table: Table) -> Trigger:
+    attested = table.boolean("attested", False)
+    signal = table.text("signal") if attested else table.text("signal", choices=(*SHARES, *GAUGES))
+    found = Trigger(
+        name,
+        table.text("level", choices=LEVELS),
+        signal,
+        table.number("above", low=0.0),
+        table.number("for_s", low=0.0),
+        table.text("source"),
+        attested,
+    )
+    if signal in SHARES and signal != "recall_p99_ms" and found.above >= 1.0:
+        raise table.fail("above", f"{found.above:g} is no share below 1")
+    if attested and found.level == AUTOMATED:
+        raise table.fail("level", "what only people can say rolls nothing back by itself", "manual or strategic")
+    table.finish()
+    return found
+
+
+def _escalations(document: Table, path: Path) -> tuple[Escalation, ...]:
+    values: Any = document.raw("escalation", [])
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise document.fail("escalation", "must be a list of tables, [[escalation]]")
+    found = []
+    for value in values:
+        table = Table(value, str(path), {}, ("escalation",))
+        texts = {key: table.text(key) for key in ("level", "who", "says", "source")}
+        found.append(Escalation(after_s=table.number("after_s", low=0.0), **texts))
+        table.finish()
+    return tuple(sorted(found, key=lambda e: e.after_s))
+
+
+_FACT = re.compile(r"([a-z][a-z0-9_]*)=(-?\d+(?:\.\d+)?)")
+
+
+def fact_of(text: str) -> tuple[str, float]:
+    """``pages_24h=6`` as name and number. Raises :class:`~harness.errors.UsageError`."""
+    match = _FACT.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{text!r} is no fact", hint="as in pages_24h=6")
+    return match[1], float(match[2])
