@@ -35,8 +35,9 @@ from harness.report.session import JudgedCase, judge_folder
 from harness.runner import Experiment, ExperimentRun
 from harness.scenario.abort import AbortCondition, applicable, load_abort_conditions
 from harness.scenario.profiles import Profile, load_profile
+from harness.scenario.rollout_file import load_plan_file, load_quantities
 from harness.scenario.slo import Objectives, load_objectives
-from harness.scenario.watch import load_watch
+from harness.scenario.watch import load_watch, triggers_of
 from harness.scenario.workload import Workload, load_workload
 from harness.settings import Settings
 from harness.starting import TargetMaker, monitoring_assets
@@ -90,15 +91,20 @@ class DrillSession:
         return load_workload(self.settings.scenarios_dir / f"{name}.toml").at_rate(self.profile.rate_ops_per_s)
 
     def remedy_of(self, remedy: Remedy, trigger: str | None) -> RemedyPlan:
-        """``remedy``, once the trigger of that name (``scenarios/watch.toml``) is met under the profile's time scale.
+        """``remedy``, once the trigger of that name in the runbook's plan is met under the profile's time scale.
 
         Raises :class:`UsageError` for a trigger that is not there.
         """
-        rules = load_watch(self.settings.scenarios_dir / "watch.toml").at_scale(self.profile.time_scale)
-        found = next((one for one in rules.triggers if one.name == trigger), None)
-        if trigger is not None and found is None:
-            raise UsageError(f"there is no trigger '{trigger}'", where=rules.file)
-        return RemedyPlan(remedy, found, rules.evaluate_s)
+        folder, scale = self.settings.scenarios_dir, self.profile.time_scale
+        rules = load_watch(folder / "watch.toml").at_scale(scale)
+        if trigger is None:
+            return RemedyPlan(remedy, None, rules.evaluate_s)
+        path = folder / "rollout" / "runbook.toml"
+        plan = load_plan_file(path, load_quantities(path.with_name("quantities.toml")))
+        found = next((one for one in triggers_of(plan, None)[0] if one.name == trigger), None)
+        if found is None:
+            raise UsageError(f"there is no trigger '{trigger}'", where=str(path))
+        return RemedyPlan(remedy, found.at_scale(scale), rules.evaluate_s)
 
     def aborts_for(self, fault: Fault, *, rolled_back: bool = False) -> tuple[AbortCondition, ...]:
         """The abort conditions of ``scenarios/abort.toml`` that hold for a case of this fault.
@@ -178,8 +184,8 @@ class Drill:
         """Run the experiment around ``fault`` and answer its measured values.
 
         ``scenario`` names another load of ``scenarios/`` than the session's, for a drill that is about that load.
-        ``then`` is the rollback that is carried out while the fault is in force: when the trigger ``once`` of
-        ``scenarios/watch.toml`` is met, or else after the time faults are held.
+        ``then`` is the rollback that is carried out while the fault is in force: when the trigger ``once`` of the
+        runbook's plan is met, or else after the time faults are held.
 
         Raises :class:`Aborted`, :class:`NotExercised` or :class:`Inconclusive` where the assertions that follow would
         mean nothing, and :class:`~harness.errors.CapabilityMissing` where the target lacks something.

@@ -60,6 +60,7 @@ TABLE: tuple[Defect, ...] = (
     _share("chaos_half_dose", "chaos takes effect at this share of the dose asked for", 0.5),
     Defect("flag_ignored", "a flag change is accepted and shown, and changes nothing"),
     Defect("replica_not_reached", "half of the requests see only the first n flag changes", 1, "n"),
+    Defect("flag_off_ignored", "turning a flag off is accepted and shown, and changes nothing"),
     Defect("latency_stays", "recall stays slow after the blend that made it slow is turned off"),
     _one_in("restore_loses_memory", "a restore leaves out one memory in n", 100),
     Defect("flag_forgotten", "a flag change does not survive a restart"),

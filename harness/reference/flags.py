@@ -94,6 +94,10 @@ class FlagStore:
     def adopt(self, flags: Flags) -> None:
         """Put ``flags`` in force for every request from now on."""
         self.shown = flags
+        if self._defects.on("flag_off_ignored"):
+            kept = {name: getattr(self.in_force, name) or getattr(flags, name) for name in _BOOLEANS}
+            self.in_force = replace(flags, **kept)
+            return
         if not self._defects.on("flag_ignored"):
             self.in_force = flags
         self._changes += 1

@@ -9,6 +9,8 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.scenario.document import Table, read_document
+from harness.scenario.rollout import Phase, Plan
+from harness.scenario.rollout import Trigger as PlanTrigger
 
 AUTOMATED, MANUAL, STRATEGIC, RAMP = LEVELS = ("automated", "manual", "strategic", "ramp")
 # Signals that are a share of events: share -> the bound itself; a percentile is a share over a limit in ms.
@@ -19,7 +21,11 @@ P99_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Trigger:
-    """``signal`` above ``above`` without a break for ``for_s`` seconds. ``attested``: only people can say it."""
+    """``signal`` above ``above`` without a break for ``for_s`` seconds.
+
+    ``attested``: only people can say it (``--fact NAME=VALUE``). ``of_phase``: it leads back to where the phase says,
+    others turn the blend off.
+    """
 
     name: str
     level: str
@@ -28,6 +34,8 @@ class Trigger:
     for_s: float
     source: str
     attested: bool = False
+    text: str = ""
+    of_phase: bool = False
 
     @property
     def share(self) -> tuple[str, float] | None:
@@ -81,7 +89,7 @@ class WatchRules:
     file: str
 
     def of(self, *levels: str) -> tuple[Trigger, ...]:
-        """The triggers of these levels."""
+        """The triggers of these levels, in their order."""
         return tuple(trigger for trigger in self.triggers if trigger.level in levels)
 
     @property
@@ -121,10 +129,10 @@ def load_watch(path: Path) -> WatchRules:
     """Read the file. Raises :class:`~harness.errors.ConfigError` naming file, line and key."""
     document = read_document(path)
     evaluation = document.table("evaluation")
-    triggers = document.table("triggers")
+    ramp = document.table("ramp")
     marks = document.table("marks", required=False)
     found = WatchRules(
-        triggers=tuple(_trigger(name, triggers.table(name)) for name in triggers),
+        triggers=tuple(_ramp_trigger(name, ramp.table(name)) for name in ramp),
         escalations=_escalations(document, path),
         marks={name: marks.number(name, low=0.0) for name in marks},
         evaluate_s=evaluation.number("evaluate_s", low=1.0, high=600.0),
@@ -138,29 +146,69 @@ def load_watch(path: Path) -> WatchRules:
         hour_s=3600.0,
         file=str(path),
     )
-    for table in (evaluation, triggers, document):
+    for table in (evaluation, ramp, document):
         table.finish()
     return found
 
 
-def _trigger(name: str, table: Table) -> Trigger:
-    attested = table.boolean("attested", False)
-    signal = table.text("signal") if attested else table.text("signal", choices=(*SHARES, *GAUGES))
+def _ramp_trigger(name: str, table: Table) -> Trigger:
+    signal = table.text("signal", choices=(*SHARES, *GAUGES))
     found = Trigger(
-        name,
-        table.text("level", choices=LEVELS),
+        f"ramp_{name}",
+        RAMP,
         signal,
         table.number("above", low=0.0),
         table.number("for_s", low=0.0),
         table.text("source"),
-        attested,
     )
     if signal in SHARES and signal != "recall_p99_ms" and found.above >= 1.0:
         raise table.fail("above", f"{found.above:g} is no share below 1")
-    if attested and found.level == AUTOMATED:
-        raise table.fail("level", "what only people can say rolls nothing back by itself", "manual or strategic")
     table.finish()
     return found
+
+
+_SIGNALS = {
+    "all_recall_p99_ms": "recall_p99_ms",
+    "recall_p99_ms": "recall_p99_ms",
+    "error_rate": "error_rate",
+    "crashes": "crashes",
+    "memory_share": "memory_share",
+    "consolidation_failure_ratio": "consolidation_failure_rate",
+}
+_COMPLEMENTS = {"consolidation_success": "consolidation_failure_rate"}
+
+
+def triggers_of(plan: Plan, phase: Phase | None) -> tuple[tuple[Trigger, ...], tuple[PlanTrigger, ...]]:
+    """The triggers in force in a phase (the plan's alone where none is given), and those a watch cannot look at.
+
+    What only people can say is attested; an automated trigger on what takes a comparison or a trend is left to
+    ``harness rollout gate``, and is answered second.
+    """
+    every = plan.triggers if phase is None else plan.triggers_of(phase)
+    watched: list[Trigger] = []
+    left: list[PlanTrigger] = []
+    for one in every:
+        found = _watched(one, of_phase=phase is not None and one in phase.abort_triggers)
+        if found is None:
+            left.append(one)
+        else:
+            watched.append(found)
+    return tuple(watched), tuple(left)
+
+
+def _watched(one: PlanTrigger, *, of_phase: bool) -> Trigger | None:
+    name, signal, above = one.quantity.name, "", one.bound
+    if one.op in (">", ">=") and name in _SIGNALS:
+        signal = _SIGNALS[name]
+    elif one.op in ("<", "<=") and name in _COMPLEMENTS:
+        signal, above = _COMPLEMENTS[name], 1.0 - one.bound
+    if signal:
+        return Trigger(one.id, one.kind, signal, above, one.for_s, one.source, False, one.text, of_phase)
+    if one.kind == AUTOMATED:
+        return None
+    # What somebody says is a number held against the bound; a plain yes is 1.
+    bound = one.bound if one.op == ">" else 0.5
+    return Trigger(one.id, one.kind, one.id, bound, 0.0, one.source, True, one.text, of_phase)
 
 
 def _escalations(document: Table, path: Path) -> tuple[Escalation, ...]:
@@ -176,12 +224,12 @@ def _escalations(document: Table, path: Path) -> tuple[Escalation, ...]:
     return tuple(sorted(found, key=lambda e: e.after_s))
 
 
-_FACT = re.compile(r"([a-z][a-z0-9_]*)=(-?\d+(?:\.\d+)?)")
+_FACT = re.compile(r"([a-z0-9][a-z0-9_.]*)=(-?\d+(?:\.\d+)?)")
 
 
 def fact_of(text: str) -> tuple[str, float]:
-    """``pages_24h=6`` as name and number. Raises :class:`~harness.errors.UsageError`."""
+    """``all.manual_pages=6`` as name and number. Raises :class:`~harness.errors.UsageError`."""
     match = _FACT.fullmatch(text)
     if match is None:
-        raise UsageError(f"{text!r} is no fact", hint="as in pages_24h=6")
+        raise UsageError(f"{text!r} is no fact", hint="as in all.manual_pages=6")
     return match[1], float(match[2])

@@ -185,3 +185,12 @@ def test_defect_latency_stays(launch: Launch) -> None:
     server.flags(blended_recall=False)
     wait_for(lambda: server.metadata()["pathway"] == "episodic", "blended recall off")
     assert server.metadata()["server_ms"] >= 40
+
+
+def test_defect_flag_off_ignored(launch: Launch) -> None:
+    server = launch("--defect", "flag_off_ignored", config="[features]\nblended_recall = false\n")
+    server.populate()
+    assert server.flags(blended_recall=True)["blended_recall"] is True
+    assert server.metadata()["pathway"] == "blended"
+    assert server.flags(blended_recall=False)["blended_recall"] is False
+    assert server.metadata()["pathway"] == "blended"

@@ -315,7 +315,7 @@ LOOKS: dict[str, tuple[list[str], Look]] = {
 # Looked for in test_durability_defects.py: they show over a crash only, or in another space.
 DURABILITY = {"never_synced", "leaked_write", "lost_nth", "lost_tail", "second_generation_loss", "resurrected_deletes"}
 # Looked for in test_backup.py: they show over a restore, or where flags change.
-ROLLBACK = {"replica_not_reached", "latency_stays", "restore_loses_memory"}
+ROLLBACK = {"flag_off_ignored", "replica_not_reached", "latency_stays", "restore_loses_memory"}
 # Defects under which the usual twenty-four memories cannot be stored or be consolidated.
 _UNPOPULATED = {
     "lost_ack", "ack_before_write", "stale_version", "error_rate", "errors_counter_silent", "fd_leak",
