@@ -21,7 +21,7 @@ from harness.faults.flags import flags_recipe
 from harness.faults.ledger import Ledger
 from harness.faults.no_fault import NoFault
 from harness.faults.recipe import apply
-from harness.faults.remedy import RemedyPlan, RemedyStage
+from harness.faults.remedy import RemedyPlan, RemedyStage, prepared
 from harness.judge.case import baseline_conditions
 from harness.judge.summary import CaseSummary
 from harness.load.plan import LoadPlan
@@ -133,7 +133,7 @@ class ExperimentRun:
             self._wait(WARM_UP_S, "warm-up")
             self._baseline()
             if self._steady():
-                remedy = self._prepared_remedy(load)
+                remedy = prepared(self.experiment.remedy, self._target, load, self._event, self._abort_s, self._clock)
                 self._fault(remedy)
                 if remedy is None:
                     self._after()
@@ -243,14 +243,9 @@ class ExperimentRun:
             self._writer.event("baseline_rejected", reasons=bad)
         return not bad
 
-    def _prepared_remedy(self, load: LoadSupervisor) -> RemedyStage | None:
-        plan = self.experiment.remedy
-        if plan is None:
-            return None
-        limit = self.experiment.objectives.limits["drill_abort_s"].value
-        stage = RemedyStage(plan, self._target, load, self._event, limit_s=limit, clock=self._clock)
-        stage.prepare()
-        return stage
+    @property
+    def _abort_s(self) -> float:
+        return self.experiment.objectives.limits["drill_abort_s"].value
 
     def _fault(self, remedy: RemedyStage | None) -> None:
         fault, profile = self.experiment.fault, self.experiment.profile
@@ -262,7 +257,7 @@ class ExperimentRun:
             clock=self._clock,
             cancel=self._watch.tripped,
             hold_s=profile.fault_s if remedy is None else remedy.longest_s(profile.fault_s, profile.after_s),
-            observe_heal_s=self.experiment.objectives.limits["drill_abort_s"].value,
+            observe_heal_s=self._abort_s,
         )
         hold_s = min(profile.fault_s, fault.longest_hold_s)
         self._show("inject", hold_s)
@@ -297,10 +292,9 @@ class ExperimentRun:
     def _after(self) -> None:
         """Watch for ``after_s``, and on until every signal is back or the abort limit has passed."""
         profile = self.experiment.profile
-        limit = self.experiment.objectives.limits["drill_abort_s"].value
         begun = self._clock.now()
         self._wait(profile.after_s, "recovery")
-        while self._clock.now() - begun < max(limit, profile.after_s):
+        while self._clock.now() - begun < max(self._abort_s, profile.after_s):
             summary = CaseSummary(read_case(self._writer.folder))
             if all(r.state in ("recovered", "never_left") for r in summary.recoveries):
                 return

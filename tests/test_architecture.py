@@ -42,6 +42,7 @@ ROOMS = {
     "drilling": 5,
     "fault_fixtures": 5,
     "soak": 5,
+    "diagnosis": 5,
     "rollout": 5,
     "pytest_plugin": 6,
     "soak_plugin": 6,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.commands import rollout_gate, rollout_plan
+from harness.commands import rollout_gate, rollout_plan, rollout_rollback, rollout_watch
 
 # Modules with register(subcommands), in the order `harness rollout --help` shows.
-FAMILIES = (rollout_plan, rollout_gate)
+FAMILIES = (rollout_plan, rollout_gate, rollout_watch, rollout_rollback)
 
 
 def register(commands: Any) -> None:
     """Add the family's parsers."""
-    rollout = commands.add_parser("rollout", help="plans as data, gates, attestations, rehearsal")
+    rollout = commands.add_parser("rollout", help="plans as data, gates, attestations, watch, rollback, rehearsal")
     subcommands = rollout.add_subparsers(dest="rollout_command", metavar="COMMAND", required=True)
     for family in FAMILIES:
         family.register(subcommands)

@@ -168,3 +168,14 @@ class RemedyStage:
         if trigger.signal == "recall_p99_ms" and trigger.share is not None and recalls.count:
             shares[trigger.share[0]] = (round(recalls.share_above(trigger.above / 1e3) * recalls.count), recalls.count)
         return Reading("the load", now.t - recent.elapsed_s, now.t, shares)
+
+
+def prepared(
+    plan: RemedyPlan | None, target: Target, load: LoadSupervisor, record: Record, limit_s: float, clock: Clock
+) -> RemedyStage | None:
+    """The stage of a plan, prepared; None where nothing is to be done. Raises :class:`TargetError`."""
+    if plan is None:
+        return None
+    stage = RemedyStage(plan, target, load, record, limit_s=limit_s, clock=clock)
+    stage.prepare()
+    return stage

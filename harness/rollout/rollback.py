@@ -7,6 +7,7 @@ done in half says which half.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from harness.errors import RollbackIncomplete, TargetAnswerInvalid, TargetError,
 from harness.faults.base import Observation
 from harness.faults.remedy import Remedy
 from harness.rollout import behaviour
+from harness.scenario.rollout import Phase
 from harness.targets.base import Target
 
 RECALLS = 40  # none blended among so many: fewer than 7 % are (95 %), so a replica out of ten is seen
@@ -200,6 +202,15 @@ class FullRollback(Remedy):
         return Observation(unblended.holds, f"milestone {found}; {unblended.evidence}", unblended.detail)
 
 
+def rollback_of_phase(phase: Phase | None) -> Remedy:
+    """The way back a phase names (flags or traffic); the blend off where there is none, or no phase."""
+    back = phase.rollback if phase is not None else None
+    if back is not None and back.method == "traffic" and back.cohort_rate is not None:
+        return PartialRollback(back.cohort_rate)
+    off = [name for name, on in back.flags.items() if not on] if back is not None else []
+    return ImmediateRollback(off) if off else ImmediateRollback()
+
+
 def milestone_of(target: Target) -> str:
     """The milestone the service says it is; empty where it does not answer or say."""
     try:
@@ -287,6 +298,17 @@ def read_backup(path: Path) -> bytes:
     if not good:
         raise TargetAnswerInvalid("this is no backup", where=str(path), hint="harness rollout backup writes one")
     return raw
+
+
+def write_backup(path: Path, raw: bytes) -> int:
+    """Write a backup whole or not at all; answers how many memories it holds. Raises :class:`OSError`."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with draft.open("wb") as file:
+        file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    return len(json.loads(raw)["memories"])
 
 
 def _as_backed_up(client: EngramClient, memory: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,16 +88,17 @@ class WatchRules:
     hourly_for_s: float
     hour_s: float
     file: str
+    limits_ms: tuple[float, ...] = (15.0,)
 
-    def of(self, *levels: str) -> tuple[Trigger, ...]:
-        """The triggers of these levels, in their order."""
-        return tuple(trigger for trigger in self.triggers if trigger.level in levels)
+    def without_ramp(self) -> WatchRules:
+        """The rules where nothing was ramped: no 5-minute table, no ramp triggers."""
+        return replace(self, ramp_watch_s=0.0, triggers=())
 
-    @property
-    def limits_ms(self) -> tuple[float, ...]:
-        """The limits that shares of slow recalls are asked for."""
-        asked = [t.above for t in self.triggers if t.signal == "recall_p99_ms"]
-        return tuple(sorted({15.0, *asked, *([self.marks["recall_p99_ms"]] if "recall_p99_ms" in self.marks else [])}))
+    def asked(self, triggers: Iterable[Trigger]) -> WatchRules:
+        """The rules with the limits that the shares of slow recalls are needed for."""
+        every = (*triggers, *self.triggers)
+        limits = {t.above for t in every if t.signal == "recall_p99_ms"}
+        return replace(self, limits_ms=tuple(sorted(limits | {15.0})))
 
     def at_scale(self, time_scale: float) -> WatchRules:
         """The rules under a time scale."""
