@@ -8,9 +8,10 @@ PROFILE ?= ci
 TARGET ?= embedded
 ARGS ?=
 KILLS ?= 3000
+TRIALS ?= 480
 READY := $(VENV)/.ready
 
-.PHONY: drills images test monitoring defects bench torture calibrate lint clean help
+.PHONY: drills images test monitoring defects bench torture doses aborts durability calibrate lint clean help
 
 help:
 	@grep -E '^# |^[a-z]+:' Makefile
@@ -38,6 +39,16 @@ bench: $(READY)
 
 torture: $(READY)
 	$(BIN)/python -m tests.torture.run --kills $(KILLS) --document $(ARGS)
+
+doses: $(READY)
+	$(BIN)/python -m tests.doses.table --document $(ARGS)
+
+aborts: $(READY)
+	$(BIN)/python -m tests.torture.abort_time --trials $(TRIALS) --document $(ARGS)
+
+durability: $(READY)
+	$(BIN)/python -m tests.torture.one_in_many
+	$(BIN)/python -m tests.judge.durability_scale
 
 calibrate: $(READY)
 	$(BIN)/python -m tests.calibration.recovery $(ARGS)

@@ -89,6 +89,14 @@ class Fault(ABC):
         """The observer, where it needs more of the target than its API."""
         return self.observer(client, cue)
 
+    def differs(self, target: Target, client: EngramClient) -> str:
+        """How what is in force differs from what was asked for, by looking at the target; empty where it does not.
+
+        Asked once the effect is seen: half a dose shows an effect, too. Empty as well where the dose cannot be read;
+        the observer has to tell half from whole then. Raises :class:`TargetError` where the target does not answer.
+        """
+        return ""
+
     def act(self, target: Target, client: EngramClient) -> Callable[[], None]:
         """Begin what has to be kept up while the fault is in force; answers what ends it, called before the heal."""
         return _nothing_to_end
@@ -127,6 +135,18 @@ def process_of(target: Target) -> ProcessIdentity:
     if target.process is None:
         raise TargetError("the target has no process of ours", where=target.base_url)
     return target.process
+
+
+def listed_otherwise(client: EngramClient, target: Target, slot: str, asked: float) -> str:
+    """How the dose the service itself lists for ``slot`` differs from ``asked``; empty where it has no such list."""
+    if "chaos.listing" not in target.capabilities:
+        return ""
+    found = client.chaos_listing().find(slot)
+    if found is None:
+        return f"the service does not list {slot}"
+    if found.value is None or math.isclose(found.value, asked, rel_tol=1e-6):
+        return ""
+    return f"the service lists {slot} at {found.value:g}, asked for {asked:g}"
 
 
 def chaos_recipe(target: Target, path: str, body: str, slot: str) -> HttpRecipe:

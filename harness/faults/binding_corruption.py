@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from harness.engram import BindingPage, EngramClient
-from harness.faults.base import Fault, Observation, Observer, chaos_recipe, require_share
+from harness.faults.base import Fault, Observation, Observer, chaos_recipe, listed_otherwise, require_share
 from harness.faults.recipe import Recipe
 from harness.faults.witness import WitnessCue
 from harness.targets.base import Target
@@ -32,6 +32,9 @@ class BindingCorruption(Fault):
 
     def recipes(self, target: Target) -> tuple[Recipe, ...]:
         return (chaos_recipe(target, "binding_index/restore", "{}", self.slot),)
+
+    def differs(self, target: Target, client: EngramClient) -> str:
+        return listed_otherwise(client, target, self.slot, self.corruption_rate)
 
     def observer(self, client: EngramClient, cue: WitnessCue) -> Observer:
         return _Bindings(client)

@@ -112,6 +112,13 @@ def confine(recipe: GroupRecipe, process: ProcessIdentity, limits: Mapping[str, 
         raise TargetError(f"the control group cannot be set up: {error.strerror}", where=recipe.group) from error
 
 
+def set_otherwise(recipe: GroupRecipe, limits: Mapping[str, str]) -> str:
+    """How the limits of the recipe's group (file -> text) differ from ``limits``; empty where they do not."""
+    found = {name: _text(Path(recipe.group) / name).strip() for name in limits}
+    other = [f"{name} is {text or 'not there'}, not {limits[name]}" for name, text in found.items()]
+    return "; ".join(said for said, name in zip(other, limits, strict=True) if found[name] != limits[name])
+
+
 def members(recipe: GroupRecipe) -> set[int]:
     """The pids in the recipe's group."""
     return {int(pid) for pid in _text(Path(recipe.group) / "cgroup.procs").split()}

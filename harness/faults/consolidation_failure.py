@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from harness.engram import ConsolidationStats, EngramClient
-from harness.faults.base import Fault, Observation, Observer, chaos_recipe, require_share
+from harness.faults.base import Fault, Observation, Observer, chaos_recipe, listed_otherwise, require_share
 from harness.faults.recipe import Recipe
 from harness.faults.witness import WitnessCue
 from harness.targets.base import Target
@@ -38,6 +38,9 @@ class ConsolidationFailure(Fault):
 
     def recipes(self, target: Target) -> tuple[Recipe, ...]:
         return (chaos_recipe(target, "consolidation/fail_rate", '{"fail_rate":0}', self.slot),)
+
+    def differs(self, target: Target, client: EngramClient) -> str:
+        return listed_otherwise(client, target, self.slot, self.fail_rate)
 
     def observer(self, client: EngramClient, cue: WitnessCue) -> Observer:
         return _Runs(client, self.fail_rate)

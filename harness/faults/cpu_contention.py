@@ -79,6 +79,13 @@ class CpuContention(TargetFault):
             os.setpriority(os.PRIO_PROCESS, child.pid, max(-20, os.getpriority(os.PRIO_PROCESS, 0)))
         return child
 
+    def differs(self, target: Target, client: EngramClient) -> str:
+        cpus = os.sched_getaffinity(process_of(target).pid)
+        if len(cpus) != 1:
+            return f"the target is tied to no processor, it may run on {len(cpus)}"
+        found = _burning_on(cpus)
+        return "" if found >= self.burners else f"{found} of {self.burners} other programs compute on its processor"
+
     def recipes(self, target: Target) -> tuple[Recipe, ...]:
         process = process_of(target)
         return (AffinityRecipe(process, tuple(sorted(os.sched_getaffinity(process.pid)))),)
@@ -130,3 +137,15 @@ def _ran_s(pid: int) -> float:
 
 def _last_cpu(pid: int) -> int:
     return max(os.sched_getaffinity(pid))
+
+
+def _burning_on(cpus: set[int]) -> int:
+    """How many of our own burning programs are tied to these processors."""
+    found = 0
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):  # it has ended meanwhile
+                ours = (entry / "stat").read_bytes().rpartition(b")")[2].split()[1] == str(os.getpid()).encode()
+                if ours and _BURN.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
+                    found += os.sched_getaffinity(int(entry.name)) == cpus
+    return found

@@ -37,11 +37,17 @@ class CpuQuota(TargetFault):
 
     def inject_into(self, target: Target, client: EngramClient, ttl_s: float | None) -> None:
         recipe = self._group(target)
+        cgroup.confine(recipe, process_of(target), self._limits(recipe))
+
+    def _limits(self, recipe: GroupRecipe) -> dict[str, str]:
         quota = int(self.quota_percent / 100.0 * _PERIOD_US)
-        limits = {"cpu.max": f"{quota} {_PERIOD_US}"}
-        if not cgroup.unified(recipe):
-            limits = {"cpu.cfs_period_us": str(_PERIOD_US), "cpu.cfs_quota_us": str(quota)}
-        cgroup.confine(recipe, process_of(target), limits)
+        if cgroup.unified(recipe):
+            return {"cpu.max": f"{quota} {_PERIOD_US}"}
+        return {"cpu.cfs_period_us": str(_PERIOD_US), "cpu.cfs_quota_us": str(quota)}
+
+    def differs(self, target: Target, client: EngramClient) -> str:
+        recipe = self._group(target)
+        return cgroup.set_otherwise(recipe, self._limits(recipe))
 
     def recipes(self, target: Target) -> tuple[Recipe, ...]:
         return (self._group(target),)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from harness.engram import EngramClient
 from harness.errors import TargetError
-from harness.faults.base import Observer, TargetFault, process_of
+from harness.faults.base import Observation, Observer, TargetFault, process_of
 from harness.faults.presence import Presence
 from harness.faults.recipe import Recipe
 from harness.faults.witness import WitnessCue
@@ -43,4 +43,15 @@ class DoubleCrash(TargetFault):
         return ()
 
     def observer_of(self, target: Target, client: EngramClient, cue: WitnessCue) -> Observer:
-        return Presence(target)
+        return _Twice(target)
+
+
+class _Twice(Presence):
+    """Effect: nobody answers, and two processes are gone: the one there was before, and another after it."""
+
+    def effective(self) -> Observation:
+        found = super().effective()
+        last = self._target.process
+        second = last is not None and last != self._before and not last.alive()
+        text = found.evidence if second else f"{found.evidence}; no second process was seen to die"
+        return Observation(found.holds and second, text, found.detail)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
+from harness.clock import SystemClock
 from harness.engram import EngramClient
 from harness.errors import TargetError
 from harness.faults.base import Fault, Observation, Observer, require_positive
@@ -16,6 +19,9 @@ from harness.faults.witness import WitnessCue
 from harness.targets.base import Target
 
 FLAG = "blended_recall"
+_LOOK_S = 1.0  # the longest look: what ends a case must not wait for one
+_READ_S = 0.005
+_TOO_LONG = 1.5  # periods between two changes: half as often is another fault
 
 
 @dataclass(frozen=True)
@@ -65,11 +71,14 @@ class FlagFlapping(Fault):
 
 
 class _Flag(Observer):
-    """Reads the flag: both values seen, or one value again and again."""
+    """Reads the flag: it changes, and as often as it is to; or has one value again and again."""
 
     def __init__(self, client: EngramClient, period_s: float) -> None:
         self._client = client
         self._seen: list[bool] = []
+        self._reads: list[tuple[float, float, bool]] = []  # asked, answered, value
+        self._period_s = period_s
+        self._clock = SystemClock()
         self._before = True
         self._steady_reads = 3 + int(3 * period_s / 0.05)
         self.patience_s = 5.0 + 4 * period_s
@@ -82,9 +91,21 @@ class _Flag(Observer):
         self._seen.clear()
 
     def effective(self) -> Observation:
-        self._seen.append(bool(self._client.features()[FLAG]))
-        changes = sum(a != b for a, b in zip(self._seen, self._seen[1:], strict=False))
-        return Observation(changes >= 2, f"{FLAG} changed {changes} times in {len(self._seen)} looks")
+        never, until = threading.Event(), self._clock.now() + min(_LOOK_S, 3 * self._period_s)
+        while self._clock.now() < until:
+            asked = self._clock.now()
+            value = bool(self._client.features()[FLAG])
+            self._reads.append((asked, self._clock.now(), value))
+            self._clock.wait(never, _READ_S)
+        reads = self._reads
+        changed = [at for at in range(1, len(reads)) if reads[at][2] != reads[at - 1][2]]
+        # From the last look before a change to the first look after the next one: it was no longer than that.
+        gaps = [reads[b][1] - reads[a - 1][0] for a, b in pairwise(changed)]
+        shortest = min(gaps, default=math.inf)
+        text = f"{FLAG} changed {len(changed)} times in {len(reads)} looks"
+        if gaps:
+            text += f", at the shortest within {shortest:.2f} s"
+        return Observation(shortest <= _TOO_LONG * self._period_s, text)
 
     def healed(self) -> Observation:
         self._seen.append(bool(self._client.features()[FLAG]))

@@ -218,6 +218,10 @@ def relieve(path: Path, why: str, wanted: Collection[int] | None, clock: Clock |
     scribe = Scribe(journal, "guardian", clock)
     try:
         faults = [e for e in journal.open_entries if e.lifetime == FAULT and (wanted is None or e.id in wanted)]
+        for (
+            entry
+        ) in faults:  # before it is done: a harness that wakes meanwhile must not take it for its own fault's time
+            scribe.write({"entry": "relieving", "id": entry.id, "why": why})
         for entry, (how, failed) in _attempt(faults, clock):
             if failed:
                 report.still_open[entry.label] = failed

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from harness.clock import Clock, SystemClock
 from harness.engram import EngramClient
@@ -23,6 +23,8 @@ _RETRY_S = 0.25
 _TTL_MARGIN_S = 10.0
 _TARGET_SLACK_S = 5.0
 _HURRIED_S = 2.0
+_Seen = TypeVar("_Seen")
+_HURRY_S = 0.02  # how soon a look that hangs is left when there is hurry
 
 
 class Record(Protocol):
@@ -42,7 +44,8 @@ class Injection:
     raises; what raises is a fault that cannot go in, or cannot be taken out (:class:`HealFailed`).
 
     ``hold_s`` is the longest the fault is meant to stay: the service's ttl and the guardian's deadline follow from
-    it. ``witness`` is what witness recalls ask for. ``cancel``, once set, ends the waiting for an effect.
+    it. ``witness`` is what witness recalls ask for. ``cancel``, once set, ends the waiting for an effect; set before
+    the injection, nothing goes in.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Injection:
         self._observer: Observer | None = None
         self._recipes: tuple[Recipe, ...] = ()
         self._entry: int | None = None
+        self._begun = False
         self._healed = False
         self._end_acting: Callable[[], None] = lambda: None
         self.effective: Observation | None = None
@@ -84,8 +88,9 @@ class Injection:
     def __enter__(self) -> Self:
         try:
             self.prepare()
-            self.inject()
-            self.wait_until_effective()
+            if not self._cancel.is_set():  # what is to be healed at once does not go in
+                self.inject()
+                self.wait_until_effective()
         except BaseException as error:  # Ctrl-C included
             self._leave(error)
             raise
@@ -118,7 +123,7 @@ class Injection:
                 )
         self._recipes = self.fault.recipes(self._target)
         self._observer = self.fault.observer_of(self._target, client, self._cue)
-        seen = self._observer.baseline()
+        seen = _looked(self._observer.baseline, self._cancel)
         if self._effect_deadline_s is None:
             self._effect_deadline_s = self._observer.patience_s
         self._record("fault_prepared", fault=self.fault.to_json(), before=seen)
@@ -137,6 +142,7 @@ class Injection:
                 expires=self._clock.now() + span_s,
             )
         ttl_s = span_s + _TARGET_SLACK_S if "chaos.ttl" in self._target.capabilities else None
+        self._begun = True
         sent = self._clock.now()
         self._record("inject_sent", at=sent, fault=self.fault.to_json(), ttl_s=ttl_s)
         try:
@@ -153,13 +159,20 @@ class Injection:
         """Look until the effect is seen; None where it is not in time, which is an event and no error."""
         deadline_s = self._effect_deadline_s or 0.0
         self.effective = self._watch(
-            lambda observer: observer.effective(),
+            self._looks_effective,
             deadline_s,
             ("effective_observed", "effect_not_observed"),
             self._cancel,
             0,
         )
         return self.effective
+
+    def _looks_effective(self, observer: Observer) -> Observation:
+        """What the observer sees, at the dose that was asked for."""
+        found = observer.effective()
+        client, _ = self._prepared()
+        why = self.fault.differs(self._target, client) if found.holds else ""
+        return Observation(False, f"{found.evidence}, but {why}", found.detail) if why else found
 
     def heal(self) -> None:
         """Take the fault out and see it gone. Idempotent.
@@ -184,7 +197,7 @@ class Injection:
         if self._entry is None:
             ours = (entry.id for entry in self._ledger.open_entries if entry.recipes is self._recipes)
             self._entry = next(ours, None) if self._recipes else None
-        return self._entry is not None or (self._observer is not None and not self._recipes)
+        return self._entry is not None or (self._begun and not self._recipes)
 
     def _heal(self, problems: list[HarnessError]) -> None:
         """In a thread of its own, which no Ctrl-C reaches."""
@@ -259,10 +272,11 @@ class Injection:
                 hurried, deadline = True, min(deadline, self._clock.now() + hurried_s)
             looked = self._clock.now()
             try:
-                found = look(observer)
+                found = _looked(lambda: look(observer), None if hurried else hurry)
             except TargetError as error:
                 last = {"evidence": f"the target did not answer: {error.what}"}
-            else:
+                found = None
+            if found is not None:
                 last = {"evidence": found.evidence, "detail": found.detail}
                 if found.holds:
                     self._record(events[0], at=self._clock.now(), looked=looked, **last)
@@ -298,6 +312,21 @@ class Injection:
             step(*args, **fields)
         except (RecordError, TargetError) as error:
             problems.append(error)
+
+
+def _looked(look: Callable[[], _Seen], hurry: threading.Event | None) -> _Seen | None:
+    """Look in a thread; None as soon as ``hurry`` is set: what ends a case waits for no observer whose requests hang.
+
+    Raises what ``look`` raises.
+    """
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="look")
+    future = pool.submit(look)
+    pool.shutdown(wait=False)
+    while not future.done():
+        if hurry is not None and hurry.is_set():
+            return None
+        wait((future,), _HURRY_S)
+    return future.result()
 
 
 def _through(work: Callable[[], None], hurry: threading.Event) -> KeyboardInterrupt | None:

@@ -27,7 +27,8 @@ class Entry:
 
     ``lifetime``: a fault is healed when the harness dies, hangs or overruns ``expires`` (monotonic seconds); a process
     only when the harness dies. ``acknowledged``: the target said that the fault is in. ``slot`` names what two faults
-    may not hold at once on one target.
+    may not hold at once on one target. ``relieved``: why the guardian healed it under a living harness, or began to
+    (``relieving`` times it has not said how that ended): from then on nobody can say that it is in force.
     """
 
     id: int
@@ -40,6 +41,7 @@ class Entry:
     acknowledged: bool = False
     healed: bool = False
     relieved: list[str] = field(default_factory=list)
+    relieving: int = 0
     unreadable: str = ""
 
     @property
@@ -125,8 +127,11 @@ def _fold(entries: dict[int, Entry], line: dict[str, Any]) -> bool:
         entry.healed = False
     elif what == "healed":
         entry.healed = True
-    elif what == "relieved":
+    elif what == "relieving" or (what == "relieved" and not entry.relieving):
         entry.relieved.append(str(line.get("why", "")))
+        entry.relieving += what == "relieving"
+    elif what == "relieved":
+        entry.relieving -= 1
     return True
 
 

@@ -15,7 +15,8 @@ from harness.faults.recipe import Recipe
 from harness.faults.witness import WitnessCue
 from harness.targets.base import Target
 
-_BODY = {"content": 0, "tags": "x" * (3 * 1024 * 1024)}  # refused as nonsense (4xx) by who can hold it
+_BODY_MB = 3
+_BODY = {"content": 0, "tags": "x" * (_BODY_MB * 1024 * 1024)}  # refused as nonsense (4xx) by who can hold it
 _NONSENSE = range(400, 500)
 _TRIES = 6
 
@@ -49,14 +50,16 @@ class MemoryLimit(TargetFault):
         return (limit_recipe(process_of(target), resource.RLIMIT_AS),)
 
     def observer_of(self, target: Target, client: EngramClient, cue: WitnessCue) -> Observer:
-        return _BigRequests(target)
+        return _BigRequests(target, self.headroom_mb)
 
 
 class _BigRequests(Observer):
     """Asks it to hold several large requests at once; each is nonsense and changes nothing."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, headroom_mb: float) -> None:
         self._target = target
+        # Asked again and again, a process with far more room than the dose says is filled up in the end, and dies.
+        self._looks_left = 2 + int(2 * headroom_mb / (_TRIES * _BODY_MB))
         self.patience_s = 15.0
 
     def baseline(self) -> dict[str, Any]:
@@ -66,6 +69,9 @@ class _BigRequests(Observer):
         return {"refused": refused}
 
     def effective(self) -> Observation:
+        if self._looks_left <= 0:
+            return Observation(False, "every large request was held")
+        self._looks_left -= 1
         refused = self._refused()
         return Observation(refused > 0, f"{refused} of {_TRIES} large requests could not be held")
 

@@ -50,6 +50,18 @@ class NetworkFault(TargetFault):
         if answer.status_code != 200:
             raise TargetError(f"the fault proxy refused: {answer.text[:160]}", where=url)
 
+    def differs(self, target: Target, client: EngramClient) -> str:
+        url = f"{_frontend(target).control_url}/toxics"
+        try:
+            listed = httpx.get(url, timeout=_CONTROL_TIMEOUT_S, trust_env=False).json()["active"]
+            mine = next((one for one in listed if one["fault"] == self.slot), None)
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise TargetError(f"the fault proxy does not say what it does: {error}", where=url) from error
+        if mine is None:
+            return "the fault proxy does nothing of the kind"
+        found = Toxic.from_json({key: item for key, item in mine.items() if key not in ("fault", "acted")})
+        return "" if found == self.toxic() else f"the fault proxy does {found.as_json()}, not {self.toxic().as_json()}"
+
     def recipes(self, target: Target) -> tuple[Recipe, ...]:
         frontend = _frontend(target)
         toxics = f"{frontend.control_url}/toxics"

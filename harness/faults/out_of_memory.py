@@ -16,6 +16,7 @@ from harness.faults.recipe_local import GroupRecipe
 from harness.faults.witness import WitnessCue
 from harness.targets.base import Target
 
+_PAGE = 4096
 _BODY_BYTES = 3 * 1024 * 1024  # what a witness asks it to hold; refused as nonsense where it can be held
 
 
@@ -38,12 +39,17 @@ class OutOfMemory(TargetFault):
 
     def inject_into(self, target: Target, client: EngramClient, ttl_s: float | None) -> None:
         recipe = self._group(target)
-        limit = str(max(1, int(self.headroom_mb * 1024 * 1024)))
         if cgroup.unified(recipe):
-            limits = {"memory.max": str(int(limit) + _resident(process_of(target).pid)), "memory.swap.max": "0"}
+            most = self._headroom + _resident(process_of(target).pid)
+            limits = {"memory.max": str(most), "memory.swap.max": "0"}
         else:  # what it holds stays charged to where it was: only what comes is counted
-            limits = {"memory.limit_in_bytes": limit}
+            limits = {"memory.limit_in_bytes": str(self._headroom)}
         cgroup.confine(recipe, process_of(target), limits)
+
+    @property
+    def _headroom(self) -> int:
+        """In bytes, as whole pages: what the kernel makes of it."""
+        return max(1, int(self.headroom_mb * 1024 * 1024) // _PAGE) * _PAGE
 
     def bring_back(self, target: Target) -> str:
         target.restart(kill=True)
@@ -53,7 +59,7 @@ class OutOfMemory(TargetFault):
         return (self._group(target),)
 
     def observer_of(self, target: Target, client: EngramClient, cue: WitnessCue) -> Observer:
-        return _Killed(target, self._group(target))
+        return _Killed(target, self._group(target), self._headroom)
 
     def _group(self, target: Target) -> GroupRecipe:
         return cgroup.group_of(self, "memory", process_of(target))
@@ -62,23 +68,31 @@ class OutOfMemory(TargetFault):
 class _Killed(Presence):
     """Effect: the process is gone and its control group counts a kill for want of memory."""
 
-    def __init__(self, target: Target, recipe: GroupRecipe) -> None:
+    def __init__(self, target: Target, recipe: GroupRecipe, headroom: int) -> None:
         super().__init__(target)
         self._recipe = recipe
+        # Asked again and again, a process with far more room than the dose says is filled up in the end, too.
+        self._asks_left = 2 + 2 * headroom // _BODY_BYTES
+        # Under version 2 the limit also holds what the process had before, which nobody knows any more.
+        self._limits = {} if cgroup.unified(recipe) else {"memory.limit_in_bytes": str(headroom)}
 
     def effective(self) -> Observation:
+        said = self._ask() if self._asks_left > 0 else "it holds more than it has room for"
+        self._asks_left -= 1
+        found = super().effective()
+        kills = cgroup.counters(self._recipe, "memory.oom_control").get("oom_kill", 0)
+        kills += cgroup.counters(self._recipe, "memory.events").get("oom_kill", 0)
+        other = cgroup.set_otherwise(self._recipe, self._limits)
+        text = f"{found.evidence} ({said}); {kills} kills for want of memory" + (f", but {other}" if other else "")
+        return Observation(found.holds and kills > 0 and not other, text, {**found.detail, "oom_kills": kills})
+
+    def _ask(self) -> str:
         with self._target.client(1.0) as client:
             try:
                 client.request("POST", "/api/v1/memories/remember", json={"content": 0, "tags": "x" * _BODY_BYTES})
             except TargetError as error:
-                said = error.what
-            else:
-                said = "it still holds what it is asked to"
-        found = super().effective()
-        kills = cgroup.counters(self._recipe, "memory.oom_control").get("oom_kill", 0)
-        kills += cgroup.counters(self._recipe, "memory.events").get("oom_kill", 0)
-        text = f"{found.evidence} ({said}); {kills} kills for want of memory"
-        return Observation(found.holds and kills > 0, text, {**found.detail, "oom_kills": kills})
+                return error.what
+        return "it still holds what it is asked to"
 
 
 def _resident(pid: int) -> int:
@@ -86,4 +100,4 @@ def _resident(pid: int) -> int:
         pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
         return 0
-    return pages * 4096
+    return pages * _PAGE

@@ -50,6 +50,14 @@ class PacketLoss(TargetFault):
         if done.returncode != 0:
             raise TargetError(f"the packet filter refused: {done.stderr.decode('utf-8', 'replace').strip()[:160]}")
 
+    def differs(self, target: Target, client: EngramClient) -> str:
+        argv = [_program(), "-w", "2", "-C", "INPUT", *self._rule(target)]
+        try:
+            done = subprocess.run(argv, capture_output=True, timeout=10, check=False)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise TargetError(f"the packet filter does not say what it does: {error}") from error
+        return "" if done.returncode == 0 else f"the packet filter has no rule that loses {self.loss_share:.0%}"
+
     def recipes(self, target: Target) -> tuple[Recipe, ...]:
         argv = (_program(), "-w", "2", "-D", "INPUT", *self._rule(target))
         return (CommandRecipe(argv, ok_codes=(0, _GONE)),)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.engram import EngramClient
-from harness.faults.base import Fault, Observer, chaos_recipe, require_positive
+from harness.faults.base import Fault, Observer, chaos_recipe, listed_otherwise, require_positive
 from harness.faults.recall_slowness import RecallSlowness
 from harness.faults.recipe import Recipe
 from harness.faults.witness import WitnessCue
@@ -35,6 +35,9 @@ class SemanticLatency(Fault):
 
     def recipes(self, target: Target) -> tuple[Recipe, ...]:
         return (chaos_recipe(target, "semantic_pathway/latency", '{"latency_ms":0}', self.slot),)
+
+    def differs(self, target: Target, client: EngramClient) -> str:
+        return listed_otherwise(client, target, self.slot, self.latency_ms)
 
     def observer(self, client: EngramClient, cue: WitnessCue) -> Observer:
         least_ms = min(self.latency_ms, SEMANTIC_TIMEOUT_MS)

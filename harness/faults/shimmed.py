@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar
 
 from harness.engram import EngramClient
@@ -33,6 +34,13 @@ class ShimmedFault(TargetFault):
             disk_shim.order(target.disk_shim, **self.orders())
         except OSError as error:
             raise TargetError(f"the disk shim takes no orders: {error}", where=str(target.disk_shim)) from error
+
+    def differs(self, target: Target, client: EngramClient) -> str:
+        try:
+            found = json.loads(target.disk_shim.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise TargetError(f"the disk shim's orders cannot be read: {error}", where=str(target.disk_shim)) from error
+        return "" if found == self.orders() else f"the disk shim was told {found}, not {self.orders()}"
 
     def bring_back(self, target: Target) -> str:
         if not self.restarts:

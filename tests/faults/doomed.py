@@ -85,10 +85,12 @@ def main() -> int:
         arrange(step, fault)
         with Injection(fault, target, ledger, hold_s=60, record=ignore):
             if step == "leave":
-                guardian = guarding().pid
+                link = guarding()
+                guardian = link.pid
                 assert guardian is not None
-                os.kill(guardian, signal.SIGKILL)
-                die()
+                with link._lock:  # or it would be replaced between the two deaths, and its successor would heal
+                    os.kill(guardian, signal.SIGKILL)
+                    die()
             if step == "hold":
                 print("holding", flush=True)  # noqa: T201
                 sys.stdin.readline()

@@ -37,6 +37,12 @@ STEPS = [
 ]
 
 
+def relieved(folder: Path) -> list[str]:
+    """Why the guardian healed under a living harness, as the record says once it has."""
+    lines = read_lines(folder / "case" / "ledger.jsonl")
+    return [str(line["why"]) for line in lines if line["entry"] == "relieved"]
+
+
 def nothing_open(state_dir: Path) -> bool:
     return not state.journals(state_dir)
 
@@ -63,7 +69,7 @@ def test_killed_while_in_force(
 ) -> None:
     harness = doom("hold", fault)
     harness.hold()
-    assert len(active(target)) == 1
+    assert len(active(target)) == 1 or relieved(tmp_path), "on a starved machine the lease may lapse before the kill"
     harness.signal(signal.SIGKILL)
     harness.child.wait(10)
     wait_for("healed", lambda: nothing_open(state_dir))
@@ -71,8 +77,12 @@ def test_killed_while_in_force(
     with target.client() as client:
         assert client.binding_counts().invalid == 0
     lines = list(read_lines(tmp_path / "case" / "ledger.jsonl"))
-    # On a starved machine the lease may lapse before the kill; how soon it heals is measured by the torture runs.
-    assert [line["entry"] for line in lines if line["entry"] != "relieved"] == ["intent", "injected", "healed"]
+    # How soon it heals is measured by the torture runs.
+    assert [line["entry"] for line in lines if not line["entry"].startswith("reliev")] == [
+        "intent",
+        "injected",
+        "healed",
+    ]
     assert lines[-1]["by"] == "guardian"
 
 
@@ -117,17 +127,16 @@ def test_a_hung_harness_is_relieved_and_heals_again_at_its_end(
     harness = doom("hold")
     harness.hold()
     harness.signal(signal.SIGSTOP)
-    wait_for("relieved", lambda: not active(target))
+    wait_for("relieved", lambda: relieved(tmp_path))
+    assert active(target) == []
     assert not nothing_open(state_dir), "it may wake up and do harm still: its entry stays open"
     harness.signal(signal.SIGCONT)
     assert harness.end()[0] == 0
     lines = list(read_lines(tmp_path / "case" / "ledger.jsonl"))
     entries = [line["entry"] for line in lines]
-    assert entries[:2] == ["intent", "injected"]
-    assert entries[-1] == "healed"
-    relieved = [line for line in lines if line["entry"] == "relieved"]
-    assert relieved
-    assert "no sign of life" in relieved[0]["why"]
+    assert entries[:4] == ["intent", "injected", "relieving", "relieved"]
+    assert "healed" in entries
+    assert "no sign of life" in relieved(tmp_path)[0]
 
 
 def test_an_embedded_target_goes_with_its_harness(tmp_path: Path, state_dir: Path) -> None:

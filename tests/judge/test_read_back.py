@@ -127,8 +127,9 @@ def test_columns_from_files_are_those_from_memory(tmp_path: Path) -> None:
     assert list(read_seen(tmp_path / "missing.jsonl")) == []
 
 
-def test_many_writes_in_pieces(tmp_path: Path) -> None:
-    durability_scale.write(tmp_path, 60_000)
+@pytest.mark.parametrize("each", [1, 2])
+def test_many_writes_in_pieces(each: int, tmp_path: Path) -> None:
+    durability_scale.write(tmp_path, each * 30_000, each)
     found = durability_scale.check(tmp_path)
     assert found["acknowledged"] == found["checked"] == 30_000
     assert (found["lost"], found["stale"]) == (1, 0)

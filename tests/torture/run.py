@@ -57,8 +57,8 @@ def summary(rows: list[Row]) -> tuple[str, list[Row]]:
     """The tables, and the rows that are not as they must be."""
     dead = [row for row in rows if row.get("killed")]
     bad = [row for row in rows if row.get("residual") or (row.get("killed") and row["verdict"] != "ABORTED")]
-    text = ["| fault | kills | in force at the kill | residual | not ABORTED | healed p50 s | p99 s | worst s |"]
-    text.append("|---|---|---|---|---|---|---|---|")
+    text = ["| fault | kills | in force | residual | not ABORTED | healed p50 s | p99 s | worst s | a kill takes s |"]
+    text.append("|---|---|---|---|---|---|---|---|---|")
     text += [_row(kind, [row for row in dead if row["kind"] == kind]) for kind in sorted({r["kind"] for r in dead})]
     text.append(_row("**all**", dead))
     for name, wanted in (("guardian alone heals", False), ("guardian killed too, `harness heal`", True)):
@@ -74,7 +74,8 @@ def _row(name: str, rows: list[Row]) -> str:
     shown = [f"{_quantile(times, q):.3f}" for q in (0.5, 0.99, 1.0)] if times else ["-"] * 3
     residual = sum(bool(row["residual"]) for row in rows)
     other = sum(row["verdict"] != "ABORTED" for row in rows)
-    return f"| {name} | {len(rows)} | {len(times)} | {residual} | {other} | {' | '.join(shown)} |"
+    took_s = sum(row.get("took_s", 0.0) for row in rows) / max(1, len(rows))
+    return f"| {name} | {len(rows)} | {len(times)} | {residual} | {other} | {' | '.join(shown)} | {took_s:.1f} |"
 
 
 def _quantile(ordered: list[float], q: float) -> float:
@@ -101,7 +102,7 @@ def document(text: str, kills: int, seed: int, took_s: float, undosed: list[str]
         "cgroup), qdisc, packet filter, cgroups, the hashes of its files, and processes or files of the run that "
         "live on. `tests/torture/fingerprint.py` reads all of it without any code of the harness. The run directory "
         "must be judged ABORTED.\n\n"
-        "*In force at the kill*: an entry of the ledger was open. *Healed*: from the death until the journal says "
+        "*In force* at the kill: an entry of the ledger was open. *Healed*: from the death until the journal says "
         "that all is healed, what was in force alone.\n\n"
         f"{text}{left_out}\n"
     )

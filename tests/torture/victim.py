@@ -56,6 +56,8 @@ def die(life: Life) -> NoReturn:
     """SIGKILL to ourselves, and to our guardian first where it is to die with us."""
     if life.guardian_too:
         for one in list(guarding_module._guards.values()):
+            # Held for good, where we do not hold it: nobody may replace the guardian between the two deaths.
+            one._lock.acquire(timeout=1.0)
             if one._child is not None:
                 os.kill(one._child.pid, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
