@@ -37,6 +37,7 @@ ROOMS = {
     "settings": 4,
     "baseline": 4,
     "starting": 4,
+    "exploring": 5,
     "replaying": 4,
     "performance": 5,
     "drilling": 5,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from harness.errors import TargetError
 from harness.faults.recipe_local import GROUP_PREFIX, GroupRecipe
 from harness.targets.base import ProcessIdentity
 
+_CONTAINER = re.compile(r"[0-9a-f]{64}")
 _MOUNTS = Path("/proc/self/mounts")
 # The files of a limit: version 1 and version 2.
 FILES: dict[str, tuple[str, str]] = {
@@ -93,7 +95,8 @@ def group_of(fault: object, controller: str, process: ProcessIdentity) -> GroupR
         raise TargetError(f"process {process.pid} is in no {controller} control group")
     if home.name.startswith(GROUP_PREFIX):  # it is in ours already
         home = home.parent
-    parent = home.parent if _is_unified(home) else home
+    # A container's group is removed with whatever is below it when its process dies: the count of a kill as well.
+    parent = home.parent if _is_unified(home) or _CONTAINER.search(home.name) else home
     kind = getattr(fault, "kind", "fault")
     return GroupRecipe(str(parent / f"{GROUP_PREFIX}{kind}-{process.pid}-{process.start_time}"), str(home))
 

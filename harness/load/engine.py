@@ -51,6 +51,7 @@ class Engine:
         self._stop_at = math.inf
         self._in_flight = 0
         self.waiting_slots = 0
+        self.on_request: Callable[[Op, Outcome, float], None] | None = None
         self._beat()
 
     def warm(self) -> None:
@@ -144,6 +145,8 @@ class Engine:
             if reading.outcome != Outcome.CANCELLED:
                 live.latency[op].record(done - intended)
                 live.service[op].record(done - sent)
+            if self.on_request is not None:
+                self.on_request(Op(op), Outcome(reading.outcome), done - intended)
         self._samples.append(
             intended,
             sent,

@@ -20,6 +20,7 @@ from locust.env import Environment
 
 from harness.errors import HarnessError
 from harness.load.engine import Engine
+from harness.load.page import Page
 from harness.load.pipe import commands, fail, read_plan, say
 from harness.load.plan import KEY_VARIABLE, ProcessPlan
 from harness.load.slots import slot_broke, slot_user_of
@@ -37,6 +38,7 @@ class Generator:
         self._environment.events.user_error.add_listener(slot_broke)  # type: ignore[no-untyped-call]
         self._runner = self._environment.create_local_runner()
         self._cpu_at_start = 0.0
+        self._page = Page(self._environment, self._engine) if plan.web else None
 
     def run(self) -> None:
         """Get ready, say so, obey until told to quit or left alone."""
@@ -51,7 +53,8 @@ class Generator:
         gc.collect()
         gc.freeze()
         queue = commands()
-        say({"ready": True, "pid": os.getpid(), "slots": self._plan.slots})
+        page = self._page.url if self._page is not None else None
+        say({"ready": {"page": page}, "pid": os.getpid(), "slots": self._plan.slots})
         while (command := queue.get()).get("do") != "quit":
             self._obey(command)
 

@@ -33,6 +33,7 @@ class LoadPlan:
     ready_deadline_s: float = 20.0
     trace: Path | None = None  # a packed trace to send instead of the workload's schedule; nothing is preloaded then
     trace_spaces: tuple[str, ...] = ()
+    web: bool = False  # Locust's own page, of the first process; every request then costs a little more
 
     @property
     def slots_per_process(self) -> int:
@@ -54,6 +55,7 @@ class LoadPlan:
             preload_deadline_s=self.preload_deadline_s,
             trace=self.trace,
             trace_spaces=self.trace_spaces,
+            web=self.web and process == 0,
         )
 
 
@@ -73,6 +75,7 @@ class ProcessPlan:
     preload_deadline_s: float = 120.0
     trace: Path | None = None
     trace_spaces: tuple[str, ...] = ()
+    web: bool = False
     role: str = "generator"  # names the log and the plan file; "readback" for the process that verifies
 
     @property

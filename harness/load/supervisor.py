@@ -152,6 +152,7 @@ class LoadSupervisor:
         self._processes: list[LoadProcess] = []
         self._launched = False
         self._ready = False
+        self._page: str | None = None
         self._t0: float | None = None
         self._at_start: LiveStats | None = None
         self._history: deque[LiveStats] = deque(maxlen=_KEPT_SNAPSHOTS)
@@ -180,18 +181,23 @@ class LoadSupervisor:
         for number in range(self._plan.processes):
             self._processes.append(LoadProcess(self._plan.for_process(number)))
 
+    @property
+    def page(self) -> str | None:
+        """Where Locust's own page is, if the plan asked for it and the processes are ready."""
+        return self._page
+
     def preload(self) -> None:
         """Store every item of every space once (version 1, flag PRELOAD).
 
         Raises :class:`LoadError` where the target refuses, is unreachable, or takes longer than the plan allows.
         """
-        self._be_ready()
+        self.get_ready()
         self._tell_all({"do": "preload"})
         self._expect_all("preloaded", self._plan.preload_deadline_s + _END_S)
 
     def start(self) -> float:
         """Start the arrivals; gives the monotonic instant of arrival 0, a quarter of a second from now."""
-        self._be_ready()
+        self.get_ready()
         self._at_start = self._read_live(self._clock.now(), 0.0, 0)
         t0 = self._clock.now() + _LEAD_S
         self._tell_all({"do": "start", "t0": t0})
@@ -200,7 +206,7 @@ class LoadSupervisor:
 
     def keep_samples(self, on: bool) -> None:
         """Turn raw samples on or off (a soak keeps them in drill windows only); counts go on either way."""
-        self._be_ready()
+        self.get_ready()
         self._tell_all({"do": "samples", "on": on})
         self._expect_all("samples", _END_S)
 
@@ -320,10 +326,12 @@ class LoadSupervisor:
         found = [snapshot for path in paths if (snapshot := LiveSnapshot.read(path)) is not None]
         return live_stats(found, now, elapsed, offered)
 
-    def _be_ready(self) -> None:
+    def get_ready(self) -> None:
+        """Start the processes and wait until they could send; idempotent. Raises :class:`LoadError`."""
         self.launch()
         if not self._ready:
-            self._expect_all("ready", self._plan.ready_deadline_s)
+            said = self._expect_all("ready", self._plan.ready_deadline_s)
+            self._page = next((one["page"] for one in said if isinstance(one, dict) and one.get("page")), None)
             self._ready = True
 
     def _tell_all(self, command: dict[str, Any]) -> None:
