@@ -53,6 +53,7 @@ durability: $(READY)
 calibrate: $(READY)
 	$(BIN)/python -m tests.calibration.recovery $(ARGS)
 	$(BIN)/python -m tests.soak_traces.table
+	$(BIN)/python -m tests.calibration.rollout
 
 monitoring: $(READY)
 	$(BIN)/python -m harness.monitoring.generate $(ARGS)

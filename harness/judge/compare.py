@@ -45,7 +45,7 @@ def compare_quantile(
     both = contrast(control, canary, "quantile", q)
     if both is None:
         return undecided(metric, "no step of the ramp has enough requests of both arms", limit=margin)
-    sides = tuple(pooled_estimate(one, "quantile", q, unit) for one in (control, canary))
+    sides = both.estimates(control, canary, "quantile", q, unit)
     return _with_margin(metric, both, sides, margin, floor_ms, canary.count, alpha, unit)
 
 
@@ -65,7 +65,7 @@ def compare_mean(
     both = contrast(control, canary, "mean")
     if both is None:
         return undecided(metric, "no step of the ramp has enough requests of both arms", limit=margin)
-    sides = tuple(pooled_estimate(one, "mean", 0.5, unit) for one in (control, canary))
+    sides = both.estimates(control, canary, "mean", 0.5, unit)
     return _with_margin(metric, both, sides, margin, floor, canary.count, alpha, unit)
 
 
@@ -77,7 +77,7 @@ def governed_by(control_value: float, margin: float, floor: float) -> str:
 def _with_margin(
     metric: str,
     both: Contrast,
-    sides: tuple[Estimate, ...],
+    sides: tuple[Estimate, Estimate],
     margin: float,
     floor: float,
     samples: int,

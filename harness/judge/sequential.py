@@ -25,7 +25,7 @@ from harness.judge.arms import Arm, unfit
 from harness.judge.compare import FEWEST_USERS, governed_by
 from harness.judge.comparison import FLOOR, Comparison, decide, undecided
 from harness.judge.intervals import Floats
-from harness.judge.sides import Contrast, contrast, pooled_estimate
+from harness.judge.sides import Contrast, contrast
 from harness.model import Estimate, Interval, Verdict
 
 ALPHA = 0.05
@@ -97,7 +97,7 @@ class SequentialQuantile:
         return ""
 
     def _read(self, both: Contrast, control: Arm, canary: Arm) -> Comparison:
-        sides = [pooled_estimate(one, self._make, self.q, self.unit) for one in (control, canary)]
+        sides = both.estimates(control, canary, self._make, self.q, self.unit)
         decided_by = governed_by(sides[0].value, self.margin, self.floor_ms)
         logs = decided_by != FLOOR
         error = both.standard_error(logs=logs)

@@ -125,6 +125,14 @@ class Contrast:
 
     steps: tuple[Step, ...]
 
+    def estimates(self, control: Arm, canary: Arm, make: str, q: float, unit: str) -> tuple[Estimate, Estimate]:
+        """Both arms' own figures over all steps together."""
+        only = self.steps[0] if len(self.steps) == 1 and control.stage is None else None
+        return (
+            pooled_estimate(control, make, q, unit, only.control if only else None),
+            pooled_estimate(canary, make, q, unit, only.canary if only else None),
+        )
+
     @property
     def log_ratio(self) -> float:
         """ln(canary / control)."""
@@ -200,7 +208,7 @@ def _steps(control: Arm, canary: Arm) -> Sequence[tuple[Arm, Arm]]:
     return [(control.where(control.stage == s), canary.where(canary.stage == s)) for s in stages]
 
 
-def pooled_estimate(one: Arm, make: str, q: float, unit: str) -> Estimate:
-    """One arm's own figure over everything it has, with one-sided 95 % bounds."""
-    side = _side(one, make, q)
+def pooled_estimate(one: Arm, make: str, q: float, unit: str, known: Side | None = None) -> Estimate:
+    """One arm's own figure over everything it has, with one-sided 95 % bounds; ``known`` is it, where there is one."""
+    side = known or _side(one, make, q)
     return Estimate(side.value, side.bounds(ALPHA), unit, one.count)
