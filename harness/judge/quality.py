@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.judge.comparison import Comparison, decide, sample_to_decide, undecided
-from harness.judge.intervals import Floats
+from harness.judge.intervals import Floats, binomial_interval
 from harness.model import NO_INTERVAL, Estimate, Interval, Verdict
 
 ALPHA = 0.05
@@ -103,7 +103,7 @@ def paired(control: Mapping[int, float], canary: Mapping[int, float]) -> tuple[F
 
 def _mean_against(metric: str, values: Floats, op: str, limit: float, alpha: float) -> Comparison:
     estimate = _mean_estimate(values, alpha, "ratio")
-    wide = _mean_bounds(values, alpha / 2)
+    wide = mean_bounds(values, alpha / 2)
     verdict = decide(estimate.interval, op, limit)
     nothing = Estimate(math.nan, NO_INTERVAL, "ratio", 0)
     return _answered(metric, nothing, estimate, estimate.value, (estimate.interval, wide), len(values), limit, verdict)
@@ -150,19 +150,20 @@ def _unfit(values: Floats, within: tuple[float, float]) -> str:
 
 
 def _mean_estimate(values: Floats, alpha: float, unit: str) -> Estimate:
-    return Estimate(float(values.mean()), _mean_bounds(values, alpha), unit, len(values))
+    return Estimate(float(values.mean()), mean_bounds(values, alpha), unit, len(values))
 
 
-def _mean_bounds(values: Floats, alpha: float) -> Interval:
+def mean_bounds(values: Floats, alpha: float = ALPHA) -> Interval:
+    """One-sided bounds of a mean: bootstrap (BCa up to 2,000 values); without any spread, as hits and misses."""
     n, centre = len(values), float(values.mean())
     if bool((values == values[0]).all()):
         # No spread to resample: at worst a share is all or nothing.
-        from harness.judge.intervals import binomial_interval
-
         if 0 <= centre <= 1:
             ends = binomial_interval(math.floor(centre * n + 1e-9), n, alpha)
             return Interval(min(ends.low, centre), max(ends.high, centre))
-        return Interval(-math.inf, math.inf)
+        # One that differs may have been missed with this share; by how much, at worst by all of it.
+        missed = 1 - alpha ** (1 / n)
+        return Interval(centre * (1 - missed), centre * (1 + missed))
     from scipy import stats
 
     found = stats.bootstrap(

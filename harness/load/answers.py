@@ -29,6 +29,7 @@ class Reading(NamedTuple):
     flags: int = 0
     rank: int = 0
     version: int = 0
+    items: tuple[int, ...] = ()  # of our memories among the results, in their order
 
 
 _COHORTS = {"control": int(Cohort.CONTROL), "canary": int(Cohort.CANARY), "treatment": int(Cohort.CANARY)}
@@ -138,6 +139,7 @@ def _recall(answer: dict[str, Any], item: int, space: int) -> Reading:
         return Reading(_WRONG_SHAPE)
     outcome, flags, place, rank, version = _OK, 0, 0, 0, 0
     wanted = memory_id(item)
+    items: list[int] = []
     for band in _BANDS:
         entries = memories.get(band)
         if entries is None:
@@ -153,6 +155,8 @@ def _recall(answer: dict[str, Any], item: int, space: int) -> Reading:
                 return Reading(_WRONG_SHAPE)
             flags |= _entry_flags(entry)
             origin = parse_origin(content)
+            if origin is not None:
+                items.append(origin[0])
             # Memories of others may live in the same target; those that bear our ids must hold what we wrote.
             if origin is not None and (origin[2] != space or name != memory_id(origin[0])):
                 outcome = _WRONG_ANSWER
@@ -163,7 +167,8 @@ def _recall(answer: dict[str, Any], item: int, space: int) -> Reading:
                 else:
                     version = origin[1]
     found = int(Found.YES if rank else Found.NO)
-    return _with_metadata(answer.get("metadata"), outcome, flags, place, found, rank, version)
+    reading = _with_metadata(answer.get("metadata"), outcome, flags, place, found, rank, version)
+    return reading._replace(items=tuple(items))
 
 
 def _with_metadata(

@@ -20,8 +20,9 @@ from harness.load.exchange import HttpPool, endpoint_of
 from harness.load.live import W_CONNECTS, W_IN_FLIGHT, W_NO_SLOT, W_SENT, W_TAKEN, LiveWriter
 from harness.load.payload import PRELOAD_VERSION, version_of
 from harness.load.plan import KEY_VARIABLE, ProcessPlan
-from harness.load.recording import SampleWriter
+from harness.load.recording import AnswerWriter, SampleWriter
 from harness.load.source import source_of
+from harness.load.truth import ASKED, panel_stride
 from harness.model import Cue, Flag, Op, Outcome
 
 _PULSE_S = 0.02
@@ -44,6 +45,8 @@ class Engine:
         self._pool = HttpPool(endpoint)
         self._timeout_s = plan.workload.request_timeout_s
         self._samples = SampleWriter(plan.samples_path)
+        self._answers = AnswerWriter(plan.answers_path)
+        self._stride = panel_stride(plan.workload)
         self._live = LiveWriter(plan.live_path)
         self._alarm = Alarm()
         self._go = Event()
@@ -61,7 +64,7 @@ class Engine:
 
     def keep_samples(self, on: bool) -> None:
         """Whether requests leave raw samples (counters and histograms always count them)."""
-        self._samples.keeping = on
+        self._samples.keeping = self._answers.keeping = on
 
     # -- the load -----------------------------------------------------------------------------------------------
 
@@ -170,6 +173,8 @@ class Engine:
             reading.rank,
             version if op == Op.STORE else reading.version,
         )
+        if reading.items and self._stride and item % self._stride == 0 and cue in ASKED:
+            self._answers.answer(sequence, reading.items)
 
     def stop(self, stop_at: float) -> int:
         """End the load: arrivals due from ``stop_at`` on are not sent. Gives the number due but never sent.
@@ -197,6 +202,7 @@ class Engine:
         """Write what is left and let go of the target."""
         self._beat()
         self._samples.close()
+        self._answers.close()
         self._pool.close()
 
     # -- the preload --------------------------------------------------------------------------------------------
@@ -271,6 +277,7 @@ class Engine:
                 self._beat()
                 try:
                     self._samples.flush()
+                    self._answers.flush()
                 except HarnessError as error:
                     self._on_failure(str(error))
                     return

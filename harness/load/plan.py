@@ -84,6 +84,11 @@ class ProcessPlan:
         return self.folder / f"requests-{self.process:02d}.bin"
 
     @property
+    def answers_path(self) -> Path:
+        """Where it writes which memories the panel's recalls returned."""
+        return self.folder / f"answers-{self.process:02d}.bin"
+
+    @property
     def live_path(self) -> Path:
         """Where its counters are mapped while it runs."""
         return self.folder / f"live-{self.process:02d}.map"

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 from harness.errors import RecordError
+from harness.timeline import answers
 from harness.timeline.samples import MAGIC, PACKER
 
 
 class SampleWriter:
     """Appends samples; :meth:`flush` at least every 100 ms keeps what a SIGKILL can cost to that."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, magic: bytes = MAGIC, packer: struct.Struct = PACKER) -> None:
         self._path = path
-        self._buffer = bytearray(MAGIC)
-        self._pack = PACKER.pack
+        self._buffer = bytearray(magic)
+        self._pack = packer.pack
         self.keeping = True
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -43,3 +45,18 @@ class SampleWriter:
         """Flush and close."""
         self.flush()
         os.close(self._fd)
+
+
+class AnswerWriter(SampleWriter):
+    """Appends which memories an answer named (:mod:`harness.timeline.answers`)."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, answers.MAGIC, answers.PACKER)
+
+    def answer(self, sequence: int, items: tuple[int, ...]) -> None:
+        """One answer: its request's place in the schedule, and the first results."""
+        kept = items[: answers.KEPT]
+        self.append(sequence, len(kept), *kept, *_FILL[len(kept) :])
+
+
+_FILL = (answers.NONE,) * answers.KEPT

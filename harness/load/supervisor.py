@@ -20,7 +20,9 @@ from harness.load.live import LiveSnapshot
 from harness.load.plan import LoadPlan, ProcessPlan
 from harness.load.statistics import LiveStats, LoadSummary, live_stats
 from harness.load.trace import arrivals_of
+from harness.load.truth import truth_of
 from harness.load.verify import VerifySummary
+from harness.timeline.answers import write_truth
 from harness.timeline.jsonl import write_json_atomically
 
 _LEAD_S = 0.25  # between the order to start or stop and its instant, which all processes must know by then
@@ -264,6 +266,8 @@ class LoadSupervisor:
             self._end(_END_S)
         self._summary = summary
         write_json_atomically(self._plan.folder / "load.json", summary.as_json())
+        if any(self._plan.folder.glob("answers-*.bin")):
+            write_truth(self._plan.folder, truth_of(self._plan.workload, self._plan.seed, self._plan.folder))
         for number in range(self._plan.processes):
             with suppress(OSError):
                 self._plan.for_process(number).live_path.unlink()

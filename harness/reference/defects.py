@@ -95,6 +95,13 @@ TABLE: tuple[Defect, ...] = (
     Defect("error_creep", "this share of recalls more answers 500 with every minute of uptime", 0.0005, "share"),
     _seconds("crash_after", "the process ends without a word this long after the start", 60.0),
     _seconds("breaker_flaps", "the breaker opens once in this many seconds, for a quarter of them", 60.0),
+    _share("quality_overlap", "this share of a canary recall's results are other memories instead", 0.3),
+    _share("recall_misses", "each memory a cue is nearest to is overlooked with this probability", 0.2),
+    Defect("partial_cue_no_gain", "the semantic pathway adds no memory of its own to any answer"),
+    Defect("convergence_lost", "no result counts as found by both pathways"),
+    _share("completion_overused", "this share of blended recalls is filled up by pattern completion without need", 0.3),
+    _share("semantic_late", "this share of blended recalls loses its semantic half to the timeout, without a fault", 0.25),
+    _milliseconds("canary_slow", "every recall of the canary cohort takes this much longer", 5),
     _share("recall_truncated", "recall returns this share of its results while any fault is active", 0.5),
 )
 _BY_NAME = {defect.name: defect for defect in TABLE}
@@ -131,6 +138,10 @@ class Defects:
     def draws(self, probability: float) -> bool:
         """Draw whether something of that probability happens this time."""
         return self._random.random() < probability
+
+    def fraction(self) -> float:
+        """A draw from [0, 1), for a defect that chooses."""
+        return self._random.random()
 
     def names(self) -> list[str]:
         """The defects in force, as ``name`` or ``name=magnitude``."""

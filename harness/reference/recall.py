@@ -8,6 +8,7 @@ import os
 import time
 from dataclasses import dataclass, field
 
+from harness.reference import worse_recall
 from harness.reference.blending import Blend, blend, complete, episodic_items
 from harness.reference.chaos import LATENCY, SEMANTIC_LATENCY
 from harness.reference.consolidation import Consolidator
@@ -100,7 +101,8 @@ class Recaller:
 
     def _hits(self, space: Space, cue: Cue) -> Hits:
         if cue.vector is not None:
-            return space.nearest(cue.vector, cue.limit, cue.threshold)
+            hits = space.nearest(cue.vector, cue.limit, cue.threshold)
+            return worse_recall.overlooked(hits, self._core.defects)
         found = space.lexicon.search(tokens(cue.text or ""), cue.limit)
         return [(slot, score) for slot, score in found if score >= cue.threshold]
 
@@ -114,6 +116,9 @@ class Recaller:
             task = asyncio.get_running_loop().create_task(self._semantic(space, cue, fan_effect=flags.fan_effect))
         hits = self._hits(space, cue)
         semantic, missing = await self._semantic_half(task, start)
+        if core.defects.strikes("semantic_late"):
+            semantic, missing = None, "timeout"
+            core.metrics.timeouts.inc()
         recalled = Recalled(space, Blend([]), "canary", semantic_missing=missing)
         if semantic is None:
             if not core.defects.on("fallback_returns_nothing"):
@@ -124,6 +129,7 @@ class Recaller:
             self._count_quality(semantic)
             result = blend(space, hits, semantic, settings, flags.semantic_weight, cue.threshold)
             complete(space, result, semantic, settings, cue.limit)
+            worse_recall.spoil(space, result, core.defects)
             del result.items[cue.limit :]
             recalled.blend = result
         self._sample(recalled, hits)
@@ -234,6 +240,8 @@ class Recaller:
             delay_ms += defects.magnitude("slow_under_fault")
         if defects.on("latency_drift"):
             delay_ms += defects.magnitude("latency_drift") * (time.monotonic() - core.started) / 60.0
+        if cohort == "canary" and defects.on("canary_slow"):
+            delay_ms += defects.magnitude("canary_slow")
         if delay_ms > 0:
             await asyncio.sleep(delay_ms / 1000.0)
         if defects.strikes("fd_leak"):

@@ -12,6 +12,7 @@ from typing import Any
 from harness.clock import Clock, SystemClock
 from harness.errors import RecordError, RecordTooNew
 from harness.model import SCHEMA_VERSION
+from harness.timeline.answers import Answers, Truth, no_answers, no_truth, read_answers, read_truth
 from harness.timeline.jsonl import JsonLines, read_json, read_lines, write_json_atomically
 from harness.timeline.samples import Samples, empty_samples, read_all_samples
 
@@ -67,6 +68,8 @@ class CaseRecord:
     ledger: tuple[dict[str, Any], ...] = ()
     checks: dict[str, Any] = field(default_factory=lambda: {"checks": [], "ended": "never"})
     load: dict[str, Any] = field(default_factory=dict)
+    answers: Answers = field(default_factory=no_answers)
+    truth: Truth = field(default_factory=no_truth)
 
     def first(self, event: str) -> Event | None:
         """The first event of that name, or None."""
@@ -125,6 +128,8 @@ def read_case(folder: Path) -> CaseRecord:
         ledger=tuple(read_lines(folder / "ledger.jsonl")),
         checks=checks,
         load=read_json(load_path) if load_path.exists() else {},
+        answers=read_answers(samples_folder),
+        truth=read_truth(samples_folder),
     )
 
 

@@ -43,6 +43,7 @@ def test_a_recall_that_found_it() -> None:
     assert reading == Reading(
         Outcome.OK,
         results=2,
+        items=(9, 5),
         bindings_filtered=3,
         convergent=2,
         cohort=Cohort.CANARY,

@@ -316,6 +316,11 @@ LOOKS: dict[str, tuple[list[str], Look]] = {
 DURABILITY = {"never_synced", "leaked_write", "lost_nth", "lost_tail", "second_generation_loss", "resurrected_deletes"}
 # Looked for in test_backup.py: they show over a restore, or where flags change.
 ROLLBACK = {"flag_off_ignored", "replica_not_reached", "latency_stays", "restore_loses_memory"}
+# Looked for in test_quality_defects.py, with the functions that judge the quality of two cohorts.
+QUALITY = {
+    "quality_overlap", "recall_misses", "partial_cue_no_gain", "convergence_lost", "completion_overused",
+    "semantic_late", "canary_slow",
+}  # fmt: skip
 # Defects under which the usual twenty-four memories cannot be stored or be consolidated.
 _UNPOPULATED = {
     "lost_ack", "ack_before_write", "stale_version", "error_rate", "errors_counter_silent", "fd_leak",
@@ -324,7 +329,7 @@ _UNPOPULATED = {
 
 
 def test_every_defect_is_looked_for() -> None:
-    assert LOOKS.keys() | DURABILITY | ROLLBACK == {defect.name for defect in TABLE}
+    assert LOOKS.keys() | DURABILITY | ROLLBACK | QUALITY == {defect.name for defect in TABLE}
     assert len(TABLE) >= 25
 
 
