@@ -124,7 +124,9 @@ def test_memories_of_another_space_or_with_another_content_are_wrong_answers(wro
 
 def test_memories_of_others_may_stand_beside_ours() -> None:
     foreign = {"id": "note", "content": "hello", "confidence": 0.5}
-    assert _recall([foreign, _entry(5)]) == _recall([_entry(9), _entry(5)])
+    beside = _recall([foreign, _entry(5)])
+    assert beside.items == (5,)
+    assert beside._replace(items=(9, 5)) == _recall([_entry(9), _entry(5)])
 
 
 @pytest.mark.parametrize(
