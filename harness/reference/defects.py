@@ -100,9 +100,7 @@ TABLE: tuple[Defect, ...] = (
     Defect("partial_cue_no_gain", "the semantic pathway adds no memory of its own to any answer"),
     Defect("convergence_lost", "no result counts as found by both pathways"),
     _share("completion_overused", "this share of blended recalls is filled up by pattern completion without need", 0.3),
-    _share(
-        "semantic_late", "this share of blended recalls loses its semantic half, as if it had timed out", 0.25
-    ),
+    _share("semantic_late", "this share of blended recalls loses its semantic half, as if it had timed out", 0.25),
     _milliseconds("canary_slow", "every recall of the canary cohort takes this much longer", 5),
     _share("recall_truncated", "recall returns this share of its results while any fault is active", 0.5),
 )
