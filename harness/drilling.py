@@ -12,7 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
@@ -84,6 +84,7 @@ class DrillSession:
             grafana_url=settings.grafana_url,
             assets=assets,
             prometheus_flags=flags,
+            place=settings.place,
         )
 
     def load_named(self, name: str) -> Workload:
@@ -179,13 +180,22 @@ class Drill:
         self._ran = False
 
     def run(
-        self, fault: Fault, *, scenario: str | None = None, then: Remedy | None = None, once: str | None = None
+        self,
+        fault: Fault,
+        *,
+        scenario: str | None = None,
+        then: Remedy | None = None,
+        once: str | None = None,
+        flags: Mapping[str, bool | float] | None = None,
+        panel: bool = False,
     ) -> Outcome:
         """Run the experiment around ``fault`` and answer its measured values.
 
         ``scenario`` names another load of ``scenarios/`` than the session's, for a drill that is about that load.
         ``then`` is the rollback that is carried out while the fault is in force: when the trigger ``once`` of the
-        runbook's plan is met, or else after the time faults are held.
+        runbook's plan is met, or else after the time faults are held. ``flags`` are in force before the fault, where
+        it is not blended recall for the cohort; ``panel`` asks a panel of undisturbed memories the same questions all
+        along.
 
         Raises :class:`Aborted`, :class:`NotExercised` or :class:`Inconclusive` where the assertions that follow would
         mean nothing, and :class:`~harness.errors.CapabilityMissing` where the target lacks something.
@@ -201,12 +211,14 @@ class Drill:
             profile=session.profile,
             objectives=session.objectives,
             seed=session.settings.seed,
-            cohort_rate=self._cohort_rate,
+            cohort_rate=self._cohort_rate if (flags or {}).get("blended_recall", True) else 0.0,
             requires=self._requires | set(fault.requires) | set(then.requires if then else ()),
             aborts=session.aborts_for(fault, rolled_back=then is not None),
             wait_s=session.settings.wait_s,
             attempt=self._attempt,
             remedy=session.remedy_of(then, once) if then is not None else None,
+            flags=flags,
+            panel=panel,
             facts=session_facts(session.settings),
         )
         writer = CaseWriter(self.folder, self._clock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from harness.faults import capability
 from harness.faults.abort_watch import AbortWatch
 from harness.faults.base import Fault
 from harness.faults.composition import injection_for
-from harness.faults.flags import flags_recipe
+from harness.faults.flags import CANARY, flags_recipe
 from harness.faults.ledger import Ledger
 from harness.faults.no_fault import NoFault
 from harness.faults.recipe import apply
@@ -29,6 +29,7 @@ from harness.load.statistics import LiveStats
 from harness.load.supervisor import LoadSupervisor
 from harness.model import Status, Verdict
 from harness.probes.machine import host_probe, memory_share, process_probe
+from harness.probes.panel import panel_probe, store_panel
 from harness.probes.poller import Poller
 from harness.probes.prometheus import keep_series_of
 from harness.probes.service import service_probes
@@ -61,6 +62,8 @@ class Experiment:
     wait_s: float = 0.0  # for a target that another harness holds
     attempt: int = 1
     remedy: RemedyPlan | None = None  # carried out while the fault is in force
+    flags: Mapping[str, bool | float] | None = None  # in force before the fault; None: blended recall for the cohort
+    panel: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -146,17 +149,12 @@ class ExperimentRun:
 
     @contextmanager
     def _flags(self, client: EngramClient) -> Iterator[None]:
-        """Blended recall on for the cohort, and as it was afterwards where the target is not ours to throw away."""
+        """The case's flags (blended recall on for the cohort), and as they were where the target is not ours."""
         if "features" not in self._target.capabilities.names:
             yield
             return
-        wanted = {
-            "dual_memory_types": True,
-            "blended_recall": True,
-            "fan_effect": True,
-            "monitoring": True,
-            "cohort_sampling_rate": self.experiment.cohort_rate,
-        }
+        experiment = self.experiment
+        wanted = {**CANARY, "cohort_sampling_rate": experiment.cohort_rate, **(experiment.flags or {})}
         before = client.features()
         differing = {key: before.get(key) for key, value in wanted.items() if before.get(key) != value}
         if differing:
@@ -190,6 +188,8 @@ class ExperimentRun:
         self._show("preload", 0.0)
         load.preload()
         self._writer.event("preloaded")
+        if experiment.panel:
+            store_panel(client)
         self._settle(client)
         metrics = self._writer.folder / "metrics"
 
@@ -197,10 +197,8 @@ class ExperimentRun:
             return self._target.pid
 
         self._probes = service_probes(client, self._target.capabilities.names, metrics, self._clock)
-        self._probes += [
-            host_probe(pid, metrics, self._clock),
-            process_probe(pid, metrics, self._clock),
-        ]
+        self._probes += [host_probe(pid, metrics, self._clock), process_probe(pid, metrics, self._clock)]
+        self._probes += [panel_probe(client, metrics, self._clock)] if experiment.panel else []
         for probe in self._probes:
             probe.start()
         self._writer.event("load_started", t0=load.start())
@@ -210,7 +208,8 @@ class ExperimentRun:
 
     def _settle(self, client: EngramClient) -> None:
         """Wait until consolidation has turned the preloaded memories into concepts and their number stands still."""
-        if "consolidations" not in self._target.capabilities.names:
+        forming = (self.experiment.flags or {}).get("dual_memory_types", True)
+        if "consolidations" not in self._target.capabilities.names or not forming:
             return
         deadline = self._clock.now() + _SETTLE_S
         steady, previous = 0, -1

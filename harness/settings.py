@@ -10,7 +10,8 @@ from pathlib import Path
 
 from harness.engram.transport import check_base_url
 from harness.errors import UsageError
-from harness.targets.base import DOCKER, EMBEDDED
+from harness.targets.base import DOCKER, EMBEDDED, KUBERNETES
+from harness.targets.kubernetes_place import Place, place_from
 
 DEFAULT_SEED = 0xDEADBEEF
 
@@ -33,9 +34,14 @@ class Option:
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("--target", "ENGRAM_TARGET", "embedded, docker, or http://host:port of a running Engram", "embedded"),
+    Option("--target", "ENGRAM_TARGET", "embedded, docker, kubernetes, or http://host:port", "embedded"),
     Option("--prometheus-url", "ENGRAM_PROMETHEUS_URL", "the Prometheus that scrapes a running Engram"),
     Option("--grafana-url", "ENGRAM_GRAFANA_URL", "the Grafana beside a running Engram"),
+    Option("--kube-context", "ENGRAM_KUBE_CONTEXT", "the kubeconfig context of --target kubernetes"),
+    Option("--kube-namespace", "ENGRAM_KUBE_NAMESPACE", "its namespace"),
+    Option("--kube-selector", "ENGRAM_KUBE_SELECTOR", "its pods, by labels (default: app=engram,variant=canary)"),
+    Option("--kube-port", "ENGRAM_KUBE_PORT", "Engram's port in the pod (default: 7432)"),
+    Option("--kube-allow", "ENGRAM_KUBE_ALLOW", "CONTEXT/NAMESPACE that faults may go to", repeatable=True),
     Option("--engram-config", "ENGRAM_CONFIG", "the engram.toml of an Engram started here (default: the profile's)"),
     Option("--profile", "ENGRAM_PROFILE", "quick, ci, staging or full (scenarios/profiles.toml)", "ci"),
     Option("--scenario", "ENGRAM_SCENARIO", "the load's scenario TOML (default: the drills' own)"),
@@ -70,6 +76,7 @@ class Settings:
     prometheus_url: str | None = None
     grafana_url: str | None = None
     engram_config: Path | None = None
+    place: Place | None = None  # of --target kubernetes
 
     @property
     def embedded(self) -> bool:
@@ -116,7 +123,7 @@ def settings_from(given: Mapping[str, object], environment: Mapping[str, str] | 
         seed=_seed(str(values["engram_seed"])),
         strict_capabilities=bool(values["engram_strict_capabilities"]),
         retry_inconclusive=_count("--retry-inconclusive", str(values["engram_retry_inconclusive"])),
-        defects=_defects(values["engram_defect"]),
+        defects=_several(values["engram_defect"]),
         results_dir=Path(str(values["engram_results_dir"] or "results")).absolute(),
         i_own_this_target=bool(values["engram_i_own_this_target"]),
         scenarios_dir=folder,
@@ -124,6 +131,7 @@ def settings_from(given: Mapping[str, object], environment: Mapping[str, str] | 
         prometheus_url=_url("--prometheus-url", values["engram_prometheus_url"]),
         grafana_url=_url("--grafana-url", values["engram_grafana_url"]),
         engram_config=_file("--engram-config", values["engram_engram_config"]),
+        place=_place(values),
     )
     _check(settings)
     return settings
@@ -160,10 +168,18 @@ def _value(option: Option, given: object, variables: Mapping[str, str]) -> objec
     return text or option.default
 
 
+def _place(values: Mapping[str, object]) -> Place | None:
+    names = ("engram_kube_context", "engram_kube_namespace", "engram_kube_selector", "engram_kube_port")
+    context, namespace, selector, port = (str(value) if (value := values[name]) else None for name in names)
+    if values["engram_target"] != KUBERNETES:
+        return None
+    return place_from(context, namespace, selector, port, _several(values["engram_kube_allow"]))
+
+
 def _target(text: str) -> str:
-    if text in (EMBEDDED, DOCKER) or text.startswith(("http://", "https://")):
+    if text in (EMBEDDED, DOCKER, KUBERNETES) or text.startswith(("http://", "https://")):
         return text.rstrip("/")
-    raise UsageError(f"--target {text!r} is not known", hint="embedded, docker, or http://host:port")
+    raise UsageError(f"--target {text!r} is not known", hint="embedded, docker, kubernetes, or http://host:port")
 
 
 def _url(flag: str, value: object) -> str | None:
@@ -210,7 +226,7 @@ def _seconds(flag: str, text: str) -> float:
     return value
 
 
-def _defects(value: object) -> tuple[str, ...]:
+def _several(value: object) -> tuple[str, ...]:
     if value is None:
         return ()
     items = value if isinstance(value, list | tuple) else str(value).split(",")

@@ -16,6 +16,7 @@ from harness.targets.proxied import ProxiedTarget
 
 if TYPE_CHECKING:  # Docker's libraries are imported where a Docker target is asked for
     from harness.targets.docker_engine import Images
+    from harness.targets.kubernetes_place import Place
 
 
 def silent(text: str) -> None:
@@ -25,10 +26,10 @@ def silent(text: str) -> None:
 class TargetMaker:
     """Makes the targets of one session.
 
-    ``target``: ``embedded``, ``docker`` or a URL. ``config_text``: the ``engram.toml`` of one started here.
-    ``assets`` writes the configuration of Prometheus and Grafana into a folder of each docker target. ``say`` is told
-    what takes long (an image that is pulled). Raises :class:`EnvironmentUnusable` or
-    :class:`UsageError` where no target can be made at all: no engine, no image, a defect of an image that has none.
+    ``target``: ``embedded``, ``docker``, ``kubernetes`` (with its ``place``) or a URL. ``config_text``: the
+    ``engram.toml`` of one started here. ``assets`` writes the configuration of Prometheus and Grafana into a folder of
+    each docker target. ``say`` is told what takes long (an image that is pulled). Raises :class:`EnvironmentUnusable`
+    or :class:`UsageError` where no target can be made at all: no engine, no image, a defect of an image without any.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class TargetMaker:
         grafana_url: str | None = None,
         assets: Callable[[Path], object] | None = None,
         prometheus_flags: Sequence[str] = (),
+        place: Place | None = None,
         say: Callable[[str], None] = silent,
     ) -> None:
         self._target = target
@@ -53,6 +55,7 @@ class TargetMaker:
         self._assets = assets
         self._prometheus_flags = tuple(prometheus_flags)
         self._images = _images(self._defects, say) if target == DOCKER else None
+        self._place = place
 
     def make(self, folder: Path, ledger: Ledger, wants: frozenset[str] = frozenset(), *, port: int = 0) -> Target:
         """A target that is not started yet.
@@ -71,12 +74,13 @@ class TargetMaker:
             return EmbeddedTarget(folder, port=port, register=ledger.register_process, **how)
         if self._images is not None:
             return self._docker(folder, ledger, self._images, port, how)
-        return AttachedTarget(
-            self._target,
-            claimed=self._claimed,
-            prometheus_url=self._prometheus_url,
-            grafana_url=self._grafana_url,
-        )
+        beside: dict[str, Any] = {"prometheus_url": self._prometheus_url, "grafana_url": self._grafana_url}
+        if self._place is not None:
+            from harness.targets.kubernetes import KubernetesTarget
+
+            register = ledger.register_process
+            return KubernetesTarget(folder, self._place, claimed=self._claimed, register=register, **beside)
+        return AttachedTarget(self._target, claimed=self._claimed, **beside)
 
     def _docker(self, folder: Path, ledger: Ledger, images: Images, port: int, how: Mapping[str, Any]) -> Target:
         from harness.targets.docker import DockerTarget

@@ -12,7 +12,7 @@ from harness.engram import EngramClient
 from harness.engram.client import CHAOS
 from harness.engram.transport import API_KEY_VARIABLE
 from harness.errors import TargetError, UsageError
-from harness.faults.recipe import HttpRecipe, ListingCheck, Recipe
+from harness.faults.recipe import CommandRecipe, HttpRecipe, ListingCheck, Recipe
 from harness.faults.witness import WitnessCue
 from harness.targets.base import ProcessIdentity, Target
 
@@ -151,9 +151,28 @@ def listed_otherwise(client: EngramClient, target: Target, slot: str, asked: flo
 
 def chaos_recipe(target: Target, path: str, body: str, slot: str) -> HttpRecipe:
     """Heal by a chaos endpoint, checked by the listing where the target has one."""
-    root = target.claimed_url + CHAOS  # past a proxy of ours, which dies with us
-    check = ListingCheck(root, slot) if "chaos.listing" in target.capabilities else None
-    return HttpRecipe("POST", f"{root}/{path}", body, API_KEY_VARIABLE, target.process, check)
+    listed = slot if "chaos.listing" in target.capabilities else None
+    return http_recipe(target, f"{CHAOS}/{path}", body, listed=listed)
+
+
+def http_recipe(
+    target: Target, path: str, body: str, *, listed: str | None = None, outlives: bool = False
+) -> HttpRecipe:
+    """Heal by a POST of ``body``; healed when the fault ``listed`` is listed no more.
+
+    It goes past a proxy of ours, which dies with us, and through the tunnel where that is the only way. ``outlives``:
+    what was done stays on disk when the service is replaced.
+    """
+    tunnel = target.tunnel
+    root = tunnel.url if tunnel else target.claimed_url
+    check = ListingCheck(root + CHAOS, listed) if listed else None
+    if tunnel is None:
+        return HttpRecipe("POST", root + path, body, API_KEY_VARIABLE, target.process, check)
+    words = ["--method", "POST", "--path", path, "--body", body]
+    words += ["--listed", CHAOS, listed] if listed else []
+    words += ["--outlives"] if outlives else []
+    otherwise = CommandRecipe((*tunnel.command, *words), timeout_s=30.0)
+    return HttpRecipe("POST", root + path, body, API_KEY_VARIABLE, None, check, tunnel.process, otherwise)
 
 
 def require_share(name: str, value: float) -> None:

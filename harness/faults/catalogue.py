@@ -20,8 +20,10 @@ from harness.faults.cpu_quota import CpuQuota
 from harness.faults.deleted_log import DeletedLog
 from harness.faults.disk_full import DiskFull
 from harness.faults.double_crash import DoubleCrash
+from harness.faults.dual_memory_on import DualMemoryOn
 from harness.faults.file_descriptors import FileDescriptors
 from harness.faults.flag_flapping import FlagFlapping
+from harness.faults.flag_walk import FlagWalk
 from harness.faults.global_latency import RecallLatency
 from harness.faults.graceful_restart import GracefulRestart
 from harness.faults.half_open import HalfOpen
@@ -96,6 +98,7 @@ FAMILIES: dict[str, tuple[type[Fault], ...]] = {
         LostUnsynced,
     ),
     "dependencies": (MetricsOutage,),
+    "phase0": (DualMemoryOn, FlagWalk),
 }
 FAMILY_FAULTS: tuple[type[Fault], ...] = tuple(fault for family in FAMILIES.values() for fault in family)
 FAULTS: tuple[type[Fault], ...] = (*_CORE, *FAMILY_FAULTS)

@@ -48,6 +48,7 @@ class Guard:
         Asked again before every injection; the first time pins the addresses of its name.
         """
         target.require_owned()
+        target.require_same()
         url = target.base_url
         if self.limits.allowed is not None and _origin(url) not in {_origin(one) for one in self.limits.allowed}:
             raise TargetNotOwned("is not on the list of targets that faults may go to", where=url)

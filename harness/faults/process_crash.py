@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -36,13 +35,11 @@ class ProcessCrash(Fault):
         raise TargetError("a crash needs the target's process, not its API", where=client.base_url)
 
     def inject_into(self, target: Target, client: EngramClient, ttl_s: float | None) -> None:
-        process = target.process
-        if process is None or not process.send(signal.SIGKILL):
-            raise TargetError("the target has no process of ours to kill", where=target.base_url)
+        target.kill()
 
     def bring_back(self, target: Target) -> str:
         target.restart(kill=True)
-        return f"started again as pid {target.pid}"
+        return f"started again as pid {target.pid}" if target.pid else "started again"
 
     def recipes(self, target: Target) -> tuple[Recipe, ...]:
         return ()

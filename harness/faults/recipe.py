@@ -39,10 +39,20 @@ class ListingCheck:
 
 
 @dataclass(frozen=True)
+class CommandRecipe:
+    """Heal by a command (never a shell line) that exits with one of ``ok_codes``."""
+
+    argv: tuple[str, ...]
+    timeout_s: float = 10.0
+    ok_codes: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
 class HttpRecipe:
     """Heal by a request. ``key_env`` names the variable that holds the bearer key; the key itself is never stored.
 
-    ``dies_with``: the fault lives in that process' memory, so it is healed once the process is gone.
+    ``dies_with``: the fault lives in that process' memory, so it is healed once the process is gone. ``through``: the
+    tunnel's process that ``url`` is one end of; once that is gone, ``otherwise`` is the way.
     """
 
     method: str
@@ -51,6 +61,8 @@ class HttpRecipe:
     key_env: str | None = None
     dies_with: ProcessIdentity | None = None
     check: ListingCheck | None = None
+    through: ProcessIdentity | None = None
+    otherwise: CommandRecipe | None = None
 
 
 @dataclass(frozen=True)
@@ -67,15 +79,6 @@ class EndProcessRecipe:
 
     process: ProcessIdentity
     grace_s: float = 0.5
-
-
-@dataclass(frozen=True)
-class CommandRecipe:
-    """Heal by a command (never a shell line) that exits with one of ``ok_codes``."""
-
-    argv: tuple[str, ...]
-    timeout_s: float = 10.0
-    ok_codes: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,8 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
                 "key_env": recipe.key_env,
                 "dies_with": recipe.dies_with.as_json() if recipe.dies_with else None,
                 "check": {"url": recipe.check.url, "fault": recipe.check.fault} if recipe.check else None,
+                "through": recipe.through.as_json() if recipe.through else None,
+                "otherwise": to_json(recipe.otherwise) if recipe.otherwise else None,
             }
         case SignalRecipe():
             return {"type": "signal", "process": recipe.process.as_json(), "signal": int(recipe.signal)}
@@ -145,6 +150,7 @@ def from_json(value: Mapping[str, Any]) -> Recipe:
         match value["type"]:
             case "http":
                 check, process = value.get("check"), value.get("dies_with")
+                through, otherwise = value.get("through"), value.get("otherwise")
                 return HttpRecipe(
                     str(value["method"]),
                     str(value["url"]),
@@ -152,14 +158,15 @@ def from_json(value: Mapping[str, Any]) -> Recipe:
                     value.get("key_env"),
                     ProcessIdentity.from_json(process) if process else None,
                     ListingCheck(str(check["url"]), str(check["fault"])) if check else None,
+                    ProcessIdentity.from_json(through) if through else None,
+                    _command(otherwise) if otherwise else None,
                 )
             case "signal":
                 return SignalRecipe(ProcessIdentity.from_json(value["process"]), int(value["signal"]))
             case "end":
                 return EndProcessRecipe(ProcessIdentity.from_json(value["process"]), float(value["grace_s"]))
             case "command":
-                codes = tuple(int(code) for code in value["ok_codes"])
-                return CommandRecipe(tuple(map(str, value["argv"])), float(value["timeout_s"]), codes)
+                return _command(value)
             case "take_down":
                 return TakeDownRecipe(tuple(map(str, value["argv"])), float(value["timeout_s"]))
             case "remove":
@@ -168,6 +175,11 @@ def from_json(value: Mapping[str, Any]) -> Recipe:
                 raise RecordError(f"unknown kind of recipe: {other!r}", hint="heal with the version that wrote it")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RecordError(f"not a recipe: {error}") from error
+
+
+def _command(value: Mapping[str, Any]) -> CommandRecipe:
+    codes = tuple(int(code) for code in value["ok_codes"])
+    return CommandRecipe(tuple(map(str, value["argv"])), float(value["timeout_s"]), codes)
 
 
 def apply(recipe: Recipe, timeout_s: float = 2.0) -> str:
@@ -199,6 +211,8 @@ def still_there(recipe: Recipe, timeout_s: float = 2.0) -> bool | None:
         case HttpRecipe():
             if recipe.dies_with is not None and not recipe.dies_with.alive():
                 return False
+            if recipe.through is not None and not recipe.through.alive():
+                return None
             return None if recipe.check is None else _listed(recipe.check, recipe.key_env, timeout_s)
         case EndProcessRecipe():
             return recipe.process.alive()
@@ -213,6 +227,8 @@ def still_there(recipe: Recipe, timeout_s: float = 2.0) -> bool | None:
 def _apply_http(recipe: HttpRecipe, timeout_s: float) -> str:
     if recipe.dies_with is not None and not recipe.dies_with.alive():
         return "its process is gone"
+    if recipe.otherwise is not None and not (recipe.through and recipe.through.alive()):
+        return apply(recipe.otherwise)
     try:
         status, body = _request(recipe.method, recipe.url, recipe.body, recipe.key_env, timeout_s)
     except HealFailed:

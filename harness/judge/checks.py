@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from harness.judge import panel as _panel  # noqa: F401 - registers what a panel of undisturbed memories is asked for
 from harness.judge import quantities_recall as _register  # noqa: F401 - registers what recalls are asked for
 from harness.judge import rollback
 from harness.judge.intervals import exactly

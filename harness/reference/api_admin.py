@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -36,8 +37,20 @@ class AdminApi:
                 await asyncio.get_running_loop().run_in_executor(None, flags.persist, changed)
             except OSError as error:
                 raise ApiError(503, "storage_unavailable", f"flags cannot be kept: {error.strerror}") from error
+            turned_on = changed.dual_memory_types and not flags.in_force.dual_memory_types
             flags.adopt(changed)
+            if turned_on:
+                self._core.migrated = time.monotonic()
+                self._forget_some()
         return answer(asdict(flags.shown))
+
+    def _forget_some(self) -> None:
+        """What a bad migration does (a defect)."""
+        defects = self._core.defects
+        if defects.on("migration_loses"):
+            for space in self._core.store.spaces.values():
+                for memory_id in [memory.id for memory in space if defects.strikes("migration_loses")]:
+                    space.delete(memory_id)
 
     async def chaos(self, request: Request) -> Response:
         """``GET /api/v1/admin/chaos``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -28,3 +29,5 @@ class Core:
     api_key: str | None
     milestone: str = "17"
     started: float = field(default_factory=time.monotonic)
+    migrated: float = -math.inf
+    """When dual memory was last turned on, on the monotonic clock."""

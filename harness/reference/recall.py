@@ -78,17 +78,18 @@ class Recaller:
         core, start = self._core, time.monotonic()
         flags = core.flags.serving()
         cohort = cohort_of(cue.user, flags, core.defects)
-        blended = cohort == "canary" and flags.blended_recall and flags.dual_memory_types
+        types = flags.dual_memory_types or core.defects.on("combination_ignored")
+        blended = cohort == "canary" and flags.blended_recall and types
         error = True
         try:
-            await self._misbehave(cohort)
+            await self._misbehave(cohort, flags)
             recalled = await (self._blended(cue, start, flags) if blended else self._episodic(cue, cohort))
             error = False
         finally:
             duration_s = time.monotonic() - start
             self._account(cohort, duration_s, error=error, blended=blended)
         recalled.server_ms = duration_s * 1000.0
-        self._truncate(recalled)
+        self._truncate(recalled, flags)
         self.recent.results[cohort] = moving(self.recent.results[cohort], float(len(recalled.blend.items)))
         core.metrics.cohorts[cohort].results.set(self.recent.results[cohort])
         return recalled
@@ -230,7 +231,7 @@ class Recaller:
         recent.error_share = moving(recent.error_share, float(error))
         recent.slow_share = moving(recent.slow_share, float(duration_s > SLO_S))
 
-    async def _misbehave(self, cohort: str) -> None:
+    async def _misbehave(self, cohort: str, flags: Flags) -> None:
         """Every defect that delays or fails a recall before it begins."""
         core, defects = self._core, self._core.defects
         if not defects.any:
@@ -252,13 +253,27 @@ class Recaller:
             minutes = (time.monotonic() - core.started) / 60.0
             if defects.draws(defects.magnitude("error_creep") * minutes):
                 raise ApiError(500, "internal", "recall failed")
+        self._break_combinations(flags)
         if core.chaos.any_active and defects.strikes("health_lies"):
             raise ApiError(503, "unavailable", "recall is unavailable", retry_after_s=1)
         if defects.on("consolidation_failure_leaks") and self._consolidator.stats.last_failed:
             raise ApiError(500, "consolidation_failed", "recall needs a consolidation that failed")
 
-    def _truncate(self, recalled: Recalled) -> None:
-        core = self._core
+    def _break_combinations(self, flags: Flags) -> None:
+        """Defects of certain flags."""
+        defects = self._core.defects
+        if defects.on("combination_answers_500") and flags.fan_effect and not flags.dual_memory_types:
+            raise ApiError(500, "internal", "no bindings to spread over")
+        if defects.on("migration_crashes_recall") and time.monotonic() - self._core.migrated < 1.0:
+            raise ApiError(500, "internal", "memories are being migrated")
+
+    def _truncate(self, recalled: Recalled, flags: Flags) -> None:
+        core, items = self._core, recalled.blend.items
+        if flags.dual_memory_types and core.defects.on("migration_reorders") and len(items) > 1:
+            items[0], items[1] = items[1], items[0]
+        if flags.dual_memory_types and core.defects.on("dual_deviates") and items:
+            kept = len(items) - math.ceil(len(items) * core.defects.magnitude("dual_deviates"))
+            del items[kept:]
         if core.defects.on("recall_truncated") and core.chaos.any_active:
             kept = math.floor(len(recalled.blend.items) * core.defects.magnitude("recall_truncated"))
             del recalled.blend.items[kept:]

@@ -21,6 +21,7 @@ FAMILIES = (
     "dependencies",
     "composed",
     "rollback",
+    "phase0",
 )
 DOSES = ("semantic_latency_ms", "consolidation_fail_rate", "binding_corruption_rate")
 

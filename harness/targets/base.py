@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from harness.errors import RecordError, TargetNotOwned
+from harness.errors import RecordError, TargetError, TargetNotOwned
 
 if TYPE_CHECKING:  # the guardian imports this module and must start fast
     from harness.engram import Capabilities, EngramClient
@@ -96,6 +96,16 @@ def _stat(pid: int) -> tuple[str, int] | None:
 
 
 EMBEDDED, DOCKER = "embedded", "docker"  # the targets that are started here
+KUBERNETES = "kubernetes"
+
+
+def package_environment() -> dict[str, str]:
+    """The environment of a program of this package: as ours, and it finds the package where we did."""
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 SCRATCH_PREFIX = "engram-harness-data-"
 
 
@@ -119,6 +129,19 @@ class Frontend:
 
     control_url: str
     process: ProcessIdentity
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """The way to a target that has no address on this machine.
+
+    ``url``: our end of it, while ``process`` lives. ``command`` reaches the target without it: it takes ``--method``,
+    ``--path``, ``--body``, ``--listed PATH FAULT`` and ``--outlives``, and exits with 0 where that was done.
+    """
+
+    url: str
+    process: ProcessIdentity
+    command: tuple[str, ...]
 
 
 class Target(ABC):
@@ -158,6 +181,11 @@ class Target(ABC):
         return None
 
     @property
+    def tunnel(self) -> Tunnel | None:
+        """How healing reaches it, where :attr:`claimed_url` is no address."""
+        return None
+
+    @property
     def process(self) -> ProcessIdentity | None:
         """The service's process, where it is ours to see."""
         return None
@@ -174,6 +202,11 @@ class Target(ABC):
     @abstractmethod
     def stop(self) -> None:
         """Take down what :meth:`start` brought up; idempotent."""
+
+    def kill(self) -> None:
+        """End the service without a word; it stays down until :meth:`restart`. Raises :class:`TargetError`."""
+        if self.process is None or not self.process.send(signal.SIGKILL):
+            raise TargetError("the target has no process of ours to kill", where=self.base_url)
 
     def restart(self, *, kill: bool = False) -> None:
         """Stop (with SIGKILL where ``kill``) and start again on the same data. Not every target can."""
@@ -220,6 +253,9 @@ class Target(ABC):
                 where=self.base_url,
                 hint="a loopback port can be a tunnel to production; claim it with --i-own-this-target",
             )
+
+    def require_same(self) -> None:  # noqa: B027  most are what they were by the checks of the guard itself
+        """Raise :class:`TargetError` where this is no longer what was started or claimed; asked before every fault."""
 
     def __enter__(self) -> Self:
         self.start()

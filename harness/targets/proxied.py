@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 from harness.clock import Clock, SystemClock
 from harness.engram import Capabilities, EngramClient
 from harness.errors import EnvironmentUnusable, TargetError
-from harness.targets.base import Frontend, ProcessIdentity, Register, Target, identify
+from harness.targets.base import Frontend, ProcessIdentity, Register, Target, Tunnel, identify, package_environment
 
 _START_S = 15.0
 _POLL_S = 0.02
@@ -70,6 +69,10 @@ class ProxiedTarget(Target):
         return self._inner.process
 
     @property
+    def tunnel(self) -> Tunnel | None:
+        return self._inner.tunnel
+
+    @property
     def frontend(self) -> Frontend | None:
         return self._frontend
 
@@ -93,6 +96,12 @@ class ProxiedTarget(Target):
     def stop(self) -> None:
         self._end()
         self._inner.stop()
+
+    def kill(self) -> None:
+        self._inner.kill()
+
+    def require_same(self) -> None:
+        self._inner.require_same()
 
     def restart(self, *, kill: bool = False) -> None:
         self._inner.restart(kill=kill)
@@ -120,8 +129,6 @@ class ProxiedTarget(Target):
         port_file.unlink(missing_ok=True)
         command = [sys.executable, *PROXY, "--upstream-host", parts.hostname or "127.0.0.1"]
         command += ["--upstream-port", str(parts.port or 80), "--port-file", str(port_file)]
-        root = str(Path(__file__).resolve().parents[2])
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         log_path = self._folder / "proxy.log"
         try:
             with log_path.open("ab") as log:
@@ -130,7 +137,7 @@ class ProxiedTarget(Target):
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                    env=package_environment(),
                     start_new_session=True,
                 )
         except OSError as error:
