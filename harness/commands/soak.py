@@ -52,6 +52,7 @@ def _soak(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _as_interrupt)  # a job runner's stop: recorded, healed, resumable
     stream = sys.stderr if arguments.json else sys.stdout
     if arguments.resume is not None:
+        _check_resume(arguments)
         plan = plan_from_json(read_manifest(soak_folder(arguments.resume))["plan"])
     else:
         plan = make_plan(
@@ -81,6 +82,29 @@ def _soak(arguments: argparse.Namespace) -> int:
         write_junit(outcome.json, arguments.junit)
     _print(outcome.json, arguments.json, outcome.report)
     return EXIT_OF_VERDICT[outcome.verdict]
+
+
+# Everything a soak is planned by stands in its record; said again at --resume, it would be ignored.
+_PLANNED = {
+    "profile": "full",
+    "duration": None,
+    "scenario": None,
+    "seed": hex(DEFAULT_SEED),
+    "faults": "none",
+    "time_scale": None,
+    "rate": None,
+    "target": "embedded",
+    "i_own_this_target": False,
+    "defect": [],
+    "processes": 1,
+}
+
+
+def _check_resume(arguments: argparse.Namespace) -> None:
+    for name, default in _PLANNED.items():
+        if getattr(arguments, name) != default:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} contradicts --resume", hint="a soak goes on as it was planned")
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

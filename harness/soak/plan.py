@@ -19,6 +19,7 @@ LEAST_JUDGE_S = 5.0  # judging takes up to a quarter of a second, in the thread 
 LEAST_READ_BACK_S = 2.0
 LEAST_READ_BACK_WINDOW_S = 0.3
 FINAL_WINDOW_SHARE = 0.1
+MOST_PROCESSES = 64
 LEAST_CONSOLIDATION_S = 0.05
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
 
@@ -155,6 +156,9 @@ def make_plan(
     duration_s = parse_duration(duration) if duration is not None else chosen.duration_h * 3600.0
     if not (math.isfinite(time_scale) and time_scale >= 1.0):
         raise UsageError(f"--time-scale {time_scale!r} must be 1 or more")
+    if not 1 <= processes <= MOST_PROCESSES:
+        raise UsageError(f"--processes {processes} is not from 1 to {MOST_PROCESSES}")
+    _check_target(target, claimed, defects)
     if duration_s / time_scale < 4 * LEAST_INTERVAL_S:
         raise UsageError(f"a soak of {duration_s / time_scale:.2g} s is too short to record", hint="lower --time-scale")
     if faults != "none" and target != "embedded" and not claimed:
@@ -163,6 +167,18 @@ def make_plan(
     if faults != "none":
         planned = schedule(load_schedule(_faults_file(faults, scenario)), seed, duration_s)
     return SoakPlan(soak, workload, duration_s, time_scale, seed, target, claimed, defects, processes, planned)
+
+
+def _check_target(target: str, claimed: bool, defects: tuple[str, ...]) -> None:
+    """Refuse what contradicts the target; said nothing about, it would be ignored for a day."""
+    if target == "embedded":
+        if claimed:
+            raise UsageError("--i-own-this-target contradicts --target embedded")
+        return
+    if not target.startswith(("http://", "https://")):
+        raise UsageError(f"--target {target!r} is not known", hint="embedded, or http://host:port")
+    if defects:
+        raise UsageError("--defect works on the embedded target only")
 
 
 def _faults_file(name: str, scenario: Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import main
 from harness.errors import ConfigError, HarnessError, UsageError
 from harness.scenario.soak import load_soak, soak_from_json
 from harness.soak.plan import make_plan, parse_duration, plan_from_json
@@ -87,6 +88,12 @@ def test_mistakes_name_file_line_and_key(tmp_path: Path, old: str, new: str, mes
         {"rate_ops_per_s": float("nan")},
         {"faults": "daily", "target": "http://127.0.0.1:1"},
         {"faults": "none-such"},
+        {"processes": 0},
+        {"processes": 65},
+        {"claimed": True},
+        {"target": "embeded"},
+        {"target": "ftp://127.0.0.1"},
+        {"target": "http://127.0.0.1:1", "defects": ("leak_bytes",)},
     ],
     ids=str,
 )
@@ -94,6 +101,18 @@ def test_unusable_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(HarnessError) as caught:
         make_plan(PHASE0, seed=1, **options)  # type: ignore[arg-type]
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--rate", "5"], ["--duration", "3h"], ["--seed", "1"], ["--target", "http://127.0.0.1:1"], ["--defect", "x"]],
+    ids=" ".join,
+)
+def test_what_was_planned_is_not_planned_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert main(["soak", "--resume", str(tmp_path), *words]) == 3
+    assert f"{words[0]} contradicts --resume" in capsys.readouterr().err
 
 
 def test_a_fault_schedule_follows_its_seed() -> None:
