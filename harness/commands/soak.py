@@ -85,7 +85,7 @@ def _soak(arguments: argparse.Namespace) -> int:
 
 
 # Everything a soak is planned by stands in its record; said again at --resume, it would be ignored.
-_PLANNED = {
+_PLANNED: dict[str, Any] = {
     "profile": "full",
     "duration": None,
     "scenario": None,
