@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -69,3 +71,27 @@ def test_a_killed_harness_leaves_nothing_running_and_a_readable_record(tmp_path:
         assert again.returncode == 1
         assert "ABORTED" in again.stdout
         assert "killed" in again.stdout
+
+
+_LEAVES_A_PROCESS = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from harness.faults.ledger import Ledger
+from harness.targets.base import identify
+child = subprocess.Popen([sys.executable, "-c", "import threading; threading.Event().wait(60)"])
+ledger = Ledger(Path(sys.argv[1]) / "left.jsonl", state_dir=Path(sys.argv[1]) / "state", guard=False)
+ledger.register_process(identify(child.pid), "left behind", None)
+print(child.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_run_left_is_healed_first_and_told(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _LEAVES_A_PROCESS, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as left:
+        assert left.stdout is not None
+        pid = int(left.stdout.readline())
+    with DrillRun(tmp_path, "drills/semantic_pathway") as run:
+        run.wait_for("healed after an earlier run: left behind")
+        run.wait_for("· preload")
+        assert _gone(pid)
