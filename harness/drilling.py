@@ -21,9 +21,10 @@ from typing import Any
 
 import harness
 from harness.clock import Clock, SystemClock
-from harness.errors import Aborted, Inconclusive, NotExercised, RecordError, UsageError
+from harness.errors import Aborted, Inconclusive, NotExercised, NothingDone, RecordError, UsageError
 from harness.faults.base import Fault
 from harness.faults.composition import lives_in_process, parts_of
+from harness.faults.dry_run import would_be_done
 from harness.faults.ledger import Ledger
 from harness.faults.remedy import Remedy, RemedyPlan
 from harness.judge.case import judge_case
@@ -41,6 +42,7 @@ from harness.scenario.watch import load_watch, triggers_of
 from harness.scenario.workload import Workload, load_workload
 from harness.settings import Settings
 from harness.starting import TargetMaker, monitoring_assets
+from harness.targets.attached import AttachedTarget
 from harness.targets.base import DOCKER, Target
 from harness.timeline.jsonl import write_json_atomically
 from harness.timeline.record import CaseWriter, read_case
@@ -221,6 +223,8 @@ class Drill:
             panel=panel,
             facts=session_facts(session.settings),
         )
+        if session.settings.dry_run:
+            raise NothingDone(self._would_do(experiment))
         writer = CaseWriter(self.folder, self._clock)
         with Ledger(self.folder / "ledger.jsonl", clock=self._clock) as ledger:
             target = session.new_target(self.folder, ledger, fault.wants)
@@ -228,6 +232,20 @@ class Drill:
         summary = CaseSummary(read_case(self.folder))
         self._raise_if_meaningless()
         return Outcome(CaseContext(summary, str(self.folder), self._record))
+
+    def _would_do(self, experiment: Experiment) -> str:
+        """For a dry run."""
+        settings, profile, fault = self.session.settings, experiment.profile, experiment.fault
+        target: Target | str = f"a fresh {settings.target} Engram"
+        if not settings.started_here:
+            target = AttachedTarget(settings.target, claimed=settings.i_own_this_target)
+        load = (
+            f"{experiment.workload.name} at {profile.rate_ops_per_s:g}/s, {profile.baseline_s:g} s before the fault, "
+            f"{min(profile.fault_s, fault.longest_hold_s):g} s in force, {profile.after_s:g} s or more after the heal"
+        )
+        if experiment.remedy is not None:
+            load += ", rolled back while it is in force"
+        return would_be_done(self.name, fault, load, experiment.requires, target)
 
     def _raise_if_meaningless(self) -> None:
         record = read_case(self.folder)

@@ -129,6 +129,10 @@ class RecordTooNew(RecordError):
     """A record was written by a newer version than this one understands."""
 
 
+class NothingDone(HarnessError):
+    """A dry run ends here; ``what`` says what would have been done."""
+
+
 class VerdictSignal(HarnessError):
     """Raised where a case ends with a verdict other than PASS or FAIL."""
 

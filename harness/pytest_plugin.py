@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import pytest
 
-from harness import fault_fixtures, hooks
+from harness import dry_run_plugin, fault_fixtures, hooks
 from harness.clock import SystemClock
 from harness.drilling import Drill, DrillSession, Limits, case_name, session_folder, session_name
 from harness.errors import CapabilityMissing, HarnessError, HostCapabilityMissing, Inconclusive
@@ -78,6 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.pluginmanager.register(fault_fixtures, "engram-fault-fixtures")
     config.pluginmanager.register(fixtures, "engram-rollback-fixtures")
+    config.pluginmanager.register(dry_run_plugin, "engram-dry-run")
     _refuse_patched_process()
 
 
@@ -139,7 +140,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(config.stash[TROUBLE])
     _leave_out(config, items)
     config.stash[CASES] = sum(item.get_closest_marker("drill") is not None for item in items)
-    if config.stash[CASES] and getattr(config, "workerinput", {}).get("workerid", "gw0") == "gw0":
+    first = getattr(config, "workerinput", {}).get("workerid", "gw0") == "gw0"
+    if config.stash[CASES] and first and not _session(config).settings.dry_run:
         for healed in heal_all().healed:  # no warning: where warnings are errors it would end the session
             _display(config).note(f"healed after an earlier run: {healed}")
 
@@ -354,16 +356,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Judge the session and write its report."""
     config = session.config
     if hasattr(config, "workerinput"):
-        return
+        return None
     if DISPLAY in config.stash:
         config.stash[DISPLAY].close()
     folder = _finished_folder(config)
     if folder is None:
-        return
+        return None
     try:
         judged = judge_session(folder)
         if not judged.cases:
-            return
+            return folder.rmdir() if _settings(config).dry_run else None
         verdict = write_judged(judged)
         config.stash[REPORT] = (verdict, str(write_report(folder, judged)))
         config.hook.pytest_engram_judged(verdict=verdict, report=config.stash[REPORT][1])

@@ -50,6 +50,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("--retry-inconclusive", "ENGRAM_RETRY_INCONCLUSIVE", "run an INCONCLUSIVE case again, N times", "1"),
     Option("--defect", "ENGRAM_DEFECT", "start the reference Engram with a defect, NAME[=M]", repeatable=True),
     Option("--results-dir", "ENGRAM_RESULTS_DIR", "where sessions are kept (default: results)"),
+    Option("--dry-run", "ENGRAM_DRY_RUN", "say what would be done to what, and do nothing", switch=True),
     Option("--wait", "ENGRAM_WAIT", "wait so many seconds for a target another harness holds", "0"),
     Option("--i-own-this-target", "ENGRAM_I_OWN_THIS_TARGET", "faults may go into --target", switch=True),
 )
@@ -77,6 +78,7 @@ class Settings:
     grafana_url: str | None = None
     engram_config: Path | None = None
     place: Place | None = None  # of --target kubernetes
+    dry_run: bool = False
 
     @property
     def embedded(self) -> bool:
@@ -132,6 +134,7 @@ def settings_from(given: Mapping[str, object], environment: Mapping[str, str] | 
         grafana_url=_url("--grafana-url", values["engram_grafana_url"]),
         engram_config=_file("--engram-config", values["engram_engram_config"]),
         place=_place(values),
+        dry_run=bool(values["engram_dry_run"]),
     )
     _check(settings)
     return settings

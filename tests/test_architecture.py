@@ -42,6 +42,7 @@ ROOMS = {
     "performance": 5,
     "drilling": 5,
     "fault_fixtures": 5,
+    "dry_run_plugin": 5,
     "soak": 5,
     "diagnosis": 5,
     "rollout": 5,
@@ -57,6 +58,7 @@ ONLY_IN = {
     "pytest": (
         "harness/pytest_plugin.py",
         "harness/fault_fixtures.py",
+        "harness/dry_run_plugin.py",
         "harness/soak_plugin.py",
         "harness/rollout/fixtures.py",
         "harness/commands/drill.py",

@@ -67,6 +67,7 @@ def _show(arguments: argparse.Namespace, composition: Any) -> int:
 def _run(arguments: argparse.Namespace, composition: Any) -> int:
     from harness.clock import SystemClock
     from harness.drilling import session_folder
+    from harness.faults import capability
     from harness.faults.composition import injection_for
     from harness.faults.ledger import Ledger
     from harness.targets.attached import AttachedTarget
@@ -90,6 +91,7 @@ def _run(arguments: argparse.Namespace, composition: Any) -> int:
     try:
         with Ledger(writer.folder / "ledger.jsonl", clock=clock) as ledger:
             target.start()
+            capability.require(composition.requires, target)  # of every part, before the first goes in
             ledger.claim(target.claimed_url, wait_s=arguments.wait)
             writer.event("run_started", fault=composition.to_json())
             with injection_for(composition, target, ledger, hold_s=arguments.seconds, record=record):

@@ -45,6 +45,16 @@ def test_a_target_nobody_claimed_is_left_alone(target: EmbeddedTarget, capsys: p
     assert active(target) == []
 
 
+def test_what_the_target_cannot_do_is_said_before_anything_goes_in(
+    target: EmbeddedTarget, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["nemesis", "crashes", "--target", target.base_url, "--i-own-this-target", "--seconds", "60"]
+    assert main([*words, "--results-dir", str(tmp_path)]) == 3
+    assert "restart" in capsys.readouterr().err
+    (ledger,) = tmp_path.glob("*/nemesis/ledger.jsonl")
+    assert ledger.read_text() == ""
+
+
 def test_a_schedule_is_run_and_recorded(
     target: EmbeddedTarget, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
