@@ -110,7 +110,7 @@ def test_a_server_that_accepts_and_says_nothing() -> None:
     with RawServer(lambda peer: peer.hold()) as server:
         start = time.monotonic()
         assert _failure(server, 0.2).outcome == Outcome.TIMEOUT
-        assert time.monotonic() - start < 1.0
+        assert 0.2 <= time.monotonic() - start < 5.0  # it would be silent for good
 
 
 def test_a_dripping_answer_ends_at_the_deadline_all_the_same() -> None:
@@ -125,7 +125,7 @@ def test_a_dripping_answer_ends_at_the_deadline_all_the_same() -> None:
         start = time.monotonic()
         failed = _failure(server, 0.3)
         assert (failed.outcome, failed.status) == (Outcome.TIMEOUT, 200)
-        assert time.monotonic() - start < 1.0
+        assert 0.3 <= time.monotonic() - start < 5.0  # it would drip for ten seconds
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{"])
