@@ -12,6 +12,7 @@ import os
 import re
 import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -117,7 +118,8 @@ def write_bundle(path: Path, found: Mapping[str, Any], missing: Mapping[str, str
                 bundle.addfile(entry, io.BytesIO(raw))
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
         raise RecordError(f"cannot write the bundle: {error.strerror}", where=str(path)) from error
 
 

@@ -104,7 +104,7 @@ class DrillSession:
             return RemedyPlan(remedy, None, rules.evaluate_s)
         path = folder / "rollout" / "runbook.toml"
         plan = load_plan_file(path, load_quantities(path.with_name("quantities.toml")))
-        found = next((one for one in triggers_of(plan, None)[0] if one.name == trigger), None)
+        found = next((one for one in triggers_of(plan, None)[0] if one.called(trigger)), None)
         if found is None:
             raise UsageError(f"there is no trigger '{trigger}'", where=str(path))
         return RemedyPlan(remedy, found.at_scale(scale), rules.evaluate_s)

@@ -17,7 +17,7 @@ def whole_afterwards(outcome, slo):
 
 def test_staging_exercise(drill, recall_latency, roll_back, slo):
     """30 ms injected -> the automated trigger -> flags off -> recovered, each step timed."""
-    outcome = drill.run(recall_latency(latency_ms=30), then=roll_back.immediate(), once="all.auto_latency")
+    outcome = drill.run(recall_latency(latency_ms=30), then=roll_back.immediate(), once="auto_latency")
 
     assert outcome.step_time_s(step="trigger") <= slo.trigger_s
     assert outcome.step_time_s(step="rollback") <= slo.rollback_immediate_s

@@ -105,10 +105,10 @@ def _asked(arguments: argparse.Namespace) -> _Asked:
     plan = load_plan(arguments.plan)
     phase = plan.phase(arguments.phase)
     every, left = triggers_of(plan, phase)
-    known = {trigger.signal for trigger in every if trigger.attested}
+    attested = [trigger for trigger in every if trigger.attested]
     for name in facts:
-        if name not in known:
-            hint = f"one of {', '.join(sorted(known)) or 'none'}"
+        if not any(trigger.called(name) for trigger in attested):
+            hint = f"one of {', '.join(trigger.name.rpartition('.')[2] for trigger in attested) or 'none'}"
             raise UsageError(f"the plan has no trigger on {name!r}", hint=hint)
     rules = load_watch(scenarios_folder() / "watch.toml")
     rules = (rules if arguments.ramp else rules.without_ramp()).asked(every).at_scale(scale)
@@ -217,14 +217,14 @@ def _actor(target: Any, phase: Any, rules: WatchRules, clock: Any, voice: _Voice
 
     def act(trigger: Any) -> RolledBack:
         remedy = rollback_of_phase(phase if trigger.of_phase else None)
-        said: list[str] = []
+        said: list[str] = [remedy.describe()]
 
         def record(event: str, /, **fields: Any) -> None:
-            said.append(str(fields.get("why") or fields.get("evidence") or fields.get("how") or ""))
+            said.extend(filter(None, [str(fields.get("why") or fields.get("evidence") or fields.get("how") or "")]))
             voice(event, **fields)
 
         done = carried_out(remedy, target, record, limit_s=max(5.0, rules.evaluate_s), clock=clock)
-        return RolledBack(done, f"{remedy.describe()}: {said[-1]}")
+        return RolledBack(done, "; ".join(said))
 
     return act
 

@@ -25,6 +25,7 @@ from harness.targets.base import Target
 
 RECALLS = 40  # none blended among so many: fewer than 7 % are (95 %), so a replica out of ten is seen
 SPLIT_USERS = 400
+BACKUP_VERSION = 1
 _READS = 8  # over connections of their own: one read may come from the replica that was reached
 _TRIES = 3
 _AGREE = 1e-9
@@ -121,14 +122,15 @@ def _no_blend(target: Target, users: Sequence[str]) -> Observation:
     failed = behaviour.errors_of(answers)
     blended = behaviour.blended_of(answers)
     detail = {"asked": len(answers), "named": blended.asked, "blended": blended.hits, "errors": failed}
-    if failed:
+    said = f"; {len(answers) - blended.asked} fail: {failed[0]}" if failed else ""
+    if failed and blended.asked < RECALLS // 4:
         return Observation(False, f"witness recalls fail: {failed[0]}", detail)
     if not blended.asked:
         return Observation(False, "answers do not name their pathway, so the change cannot be seen", detail)
     if blended.hits:
-        text = f"{blended.hits} of {blended.asked} witness recalls are still answered by the blended pathway"
+        text = f"{blended.hits} of {blended.asked} witness recalls are still answered by the blended pathway{said}"
         return Observation(False, text, detail)
-    return Observation(True, f"0 of {blended.asked} witness recalls are blended", detail)
+    return Observation(True, f"0 of {blended.asked} witness recalls are blended{said}", detail)
 
 
 class PartialRollback(Remedy):
@@ -286,17 +288,24 @@ class DataRollback(Remedy):
 
 
 def read_backup(path: Path) -> bytes:
-    """A backup file, looked at as far as needed to read it back. Raises :class:`TargetAnswerInvalid`."""
+    """A backup file, looked at as far as needed to read it back.
+
+    Raises :class:`TargetAnswerInvalid` where it is none or of another version; nothing is done with it then.
+    """
     try:
         raw = path.read_bytes()
-        memories = json.loads(raw)["memories"]
-        good = all(isinstance(m["id"], str) and isinstance(m["content"], str) for m in memories)
+        found = json.loads(raw)
+        version = found.get("version")
+        good = all(isinstance(m["id"], str) and isinstance(m["content"], str) for m in found["memories"])
     except OSError as error:
         raise TargetAnswerInvalid(f"the backup cannot be read: {error.strerror}", where=str(path)) from error
-    except (ValueError, KeyError, TypeError):
-        good = False
+    except (ValueError, KeyError, TypeError, AttributeError):
+        good, version = False, None
     if not good:
         raise TargetAnswerInvalid("this is no backup", where=str(path), hint="harness rollout backup writes one")
+    if version != BACKUP_VERSION:
+        what = f"the backup is of version {version!r}, and this harness reads {BACKUP_VERSION}"
+        raise TargetAnswerInvalid(what, where=str(path), hint="restore it with the version that wrote it")
     return raw
 
 

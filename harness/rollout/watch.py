@@ -179,7 +179,12 @@ class Watch:
     def _attested(self, name: str, value: float) -> list[Met]:
         found = []
         for trigger in self._triggers:
-            if trigger.attested and trigger.signal == name and value > trigger.above and name not in self.state.met:
+            if (
+                trigger.attested
+                and trigger.called(name)
+                and value > trigger.above
+                and trigger.name not in self.state.met
+            ):
                 now = self._clock.now()
                 found.append(Met(trigger, "what was attested", now, now, 0.0, f"{name} = {value:g}: {trigger.text}"))
         return found
@@ -196,6 +201,11 @@ class Watch:
         if trigger.level == AUTOMATED:
             if first and not self.state.rollback:
                 self._automated(met, level)
+            elif self.state.rollback.get("status") == "done" and self.state.told.get("after_rollback") != level:
+                self.state.told["after_rollback"] = level
+                self._notify(
+                    met, "the rollback is done and has not cured it: harness rollout rollback full", level, page=True
+                )
             return
         if self.state.told.get(trigger.name) != level:
             self.state.told[trigger.name] = level

@@ -50,6 +50,10 @@ class Trigger:
             return slower_than(15.0), self.above
         return (self.signal, self.above) if self.signal in SHARES else None
 
+    def called(self, name: str) -> bool:
+        """Whether it is called that, in full or by the last part of its name (``auto_latency``)."""
+        return name in (self.name, self.name.rpartition(".")[2])
+
     def at_scale(self, time_scale: float) -> Trigger:
         """The trigger under a time scale."""
         return replace(self, for_s=self.for_s / time_scale)
@@ -230,8 +234,8 @@ _FACT = re.compile(r"([a-z0-9][a-z0-9_.]*)=(-?\d+(?:\.\d+)?)")
 
 
 def fact_of(text: str) -> tuple[str, float]:
-    """``all.manual_pages=6`` as name and number. Raises :class:`~harness.errors.UsageError`."""
+    """``manual_pages=6`` as name and number. Raises :class:`~harness.errors.UsageError`."""
     match = _FACT.fullmatch(text)
     if match is None:
-        raise UsageError(f"{text!r} is no fact", hint="as in all.manual_pages=6")
+        raise UsageError(f"{text!r} is no fact", hint="as in manual_pages=6")
     return match[1], float(match[2])
