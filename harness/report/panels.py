@@ -130,7 +130,7 @@ def bands(summary: CaseSummary, series: CaseSeries) -> tuple[Band, ...]:
         found.append(Band(baseline.start - origin, baseline.end - origin, "baseline", "quiet"))
     injected = view.instant("inject_sent")
     if not math.isnan(injected):
-        acked = view.instant("heal_acked")
+        acked = view.instant("heal_acked")  # also where it was rolled back first: it was in force until then
         healed = not math.isnan(acked)
         end = acked if healed else view.end
         text = "fault in force" if healed else "fault in force, heal not recorded"
@@ -169,5 +169,5 @@ def _recovery(recovery: Recovery, summary: CaseSummary, series: CaseSeries) -> M
         text += " when the record ends"
     else:
         text = "effect gone" if effect else f"{signal_name(recovery.name)} back in tolerance"
-        text += f" {recovery_text(recovery)} after the heal"
+        text += f" {recovery_text(recovery)} after the {'rollback' if view.rolled_back else 'heal'}"
     return Marker(low - series.origin, max(high, low) - series.origin, text, "recovery")
