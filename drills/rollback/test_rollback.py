@@ -26,6 +26,7 @@ def test_staging_exercise(drill, recall_latency, roll_back, slo):
     assert outcome.recovery_time_s(signal="recall_latency_over_slo") <= slo.rollback_latency_s
     assert outcome.recovery_time_s(signal="memory_over_baseline") <= slo.rollback_memory_s
     assert outcome.recovery_time_s <= slo.rollback_stable_s
+    assert outcome.after.memory_growth_ratio <= slo.memory_growth
     assert outcome.after.blended_ratio <= slo.blended_ratio
     assert outcome.after.latency_ms(p=99) <= slo.recall_p99_ms
     assert outcome.during.error_rate <= slo.error_rate

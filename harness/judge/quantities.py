@@ -316,6 +316,12 @@ def split_deviation(view: CaseView, window: Window) -> Estimate:
 
 
 @quantity()
+def memory_growth_ratio(view: CaseView, window: Window) -> Estimate:
+    """Growth of the process' memory over the baseline's highest, at the end of the window."""
+    return rollback.memory_growth(view, window)
+
+
+@quantity()
 def blended_ratio(view: CaseView, window: Window) -> Estimate:
     """Share of answered recalls that the blended pathway answered."""
     asked = answered(recalls(view.within(window)))

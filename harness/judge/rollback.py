@@ -116,6 +116,18 @@ def _resident(view: CaseView) -> list[tuple[float, float, float]]:
     return [(float(r["asked"]), float(r["t"]), float(v)) for r, v in said if isinstance(v, int | float) and v > 0]
 
 
+def memory_growth(view: CaseView, window: Window) -> Estimate:
+    """How far the process' memory at the end of a window (its last quarter) lies above the baseline's highest."""
+    baseline = view.windows.get("baseline")
+    rows = _resident(view)
+    usual = [rss for _, t, rss in rows if baseline and baseline.start <= t <= baseline.end]
+    late = [rss for _, t, rss in rows if window.end - window.duration_s / 4 <= t <= window.end]
+    if len(usual) < 5 or len(late) < 3:
+        return no_estimate("ratio", "too few readings of the process' memory in the baseline or at the end")
+    growth = [rss / max(usual) - 1.0 for rss in late]
+    return Estimate(float(np.median(growth)), Interval(min(growth), max(growth)), "ratio", len(late))
+
+
 def split_deviation(view: CaseView, window: Window) -> Estimate:
     """|share of users served as canary - the rate asked for|; the interval is the share's (95 % at each end)."""
     wanted = float(view.record.manifest.get("rollback", {}).get("rate", math.nan))
