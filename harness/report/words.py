@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from harness.judge.recovery import Recovery
@@ -108,4 +109,4 @@ def fault_text(fault: dict[str, Any]) -> str:
 
 def signal_name(name: str) -> str:
     """A signal's name in words."""
-    return name.replace("_", " ").replace("slo", "SLO")
+    return re.sub(r"\bslo\b", "SLO", name.replace("_", " "))
