@@ -22,6 +22,37 @@ DOSE_MS = 30.0
 AFTER_S = 10.0
 
 
+def timeline(
+    begun: float, back: float, healed: float, change: dict[str, dict[str, Any] | None]
+) -> list[dict[str, Any]]:
+    """The events of a case with a rollback at ``back``, with ``change`` made to them."""
+    found: list[tuple[str, dict[str, Any]]] = [
+        ("inject_sent", {"t": begun - 0.2}),
+        ("inject_acked", {"t": begun - 0.19, "sent": begun - 0.2}),
+        ("effective_observed", {"t": begun - 0.05, "evidence": "slower"}),
+        ("trigger_met", {"t": back - 0.01, "trigger": "auto_latency", "evidence": "slow"}),
+        ("rollback_sent", {"t": back, "at": back}),
+        ("rollback_acked", {"t": back + 0.02, "sent": back, "at": back + 0.02}),
+        ("rollback_observed", {"t": back + 0.5, "at": back + 0.5, "evidence": "0 of 40 are blended"}),
+        ("after_started", {"t": back + 0.5}),
+        ("after_ended", {"t": healed}),
+        ("heal_sent", {"t": healed, "at": healed}),
+        ("heal_acked", {"t": healed + 0.01, "sent": healed, "at": healed + 0.01}),
+        ("healed_observed", {"t": healed + 0.1, "at": healed + 0.1}),
+    ]
+    own: list[dict[str, Any]] = [
+        {"event": name, **fields, **(change.get(name) or {})}
+        for name, fields in found
+        if change.get(name, {}) is not None
+    ]
+    own += [
+        {"event": name, "t": back + 0.5, **fields}
+        for name, fields in change.items()
+        if fields and name not in dict(found)
+    ]
+    return own
+
+
 def rolled_back(
     *,
     kind: str = "immediate",
@@ -53,32 +84,9 @@ def rolled_back(
     slow = canary & (samples["sent"] >= begun) & (samples["sent"] < healed)
     slow &= ~left | (samples["sent"] < back + slow_stays)
     samples["done"][slow] += DOSE_MS / 1e3
-    found: list[tuple[str, dict[str, Any]]] = [
-        ("inject_sent", {"t": begun - 0.2}),
-        ("inject_acked", {"t": begun - 0.19, "sent": begun - 0.2}),
-        ("effective_observed", {"t": begun - 0.05, "evidence": "slower"}),
-        ("trigger_met", {"t": back - 0.01, "trigger": "auto_latency", "evidence": "slow"}),
-        ("rollback_sent", {"t": back, "at": back}),
-        ("rollback_acked", {"t": back + 0.02, "sent": back, "at": back + 0.02}),
-        ("rollback_observed", {"t": back + 0.5, "at": back + 0.5, "evidence": "0 of 40 are blended"}),
-        ("after_started", {"t": back + 0.5}),
-        ("after_ended", {"t": healed}),
-        ("heal_sent", {"t": healed, "at": healed}),
-        ("heal_acked", {"t": healed + 0.01, "sent": healed, "at": healed + 0.01}),
-        ("healed_observed", {"t": healed + 0.1, "at": healed + 0.1}),
-    ]
-    change = events or {}
-    own = [
-        {"event": name, **fields, **(change.get(name) or {})}
-        for name, fields in found
-        if change.get(name, {}) is not None
-    ]
-    own += [
-        {"event": name, "t": back + 0.5, **fields}
-        for name, fields in change.items()
-        if fields and name not in dict(found)
-    ]
-    kept = [e for e in record.events if e["event"] not in dict(found)]
+    own = timeline(begun, back, healed, events or {})
+    named = {e["event"] for e in timeline(begun, back, healed, {})}
+    kept = [e for e in record.events if e["event"] not in named]
     process = tuple(
         {**row, "ok": True, "rss_bytes": 1e8 * (memory(row["t"] - back) if row["t"] > begun else 1.0)}
         for row in record.streams["process"]
