@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.commands import rollout_gate, rollout_manifests, rollout_plan, rollout_rollback, rollout_watch
+from harness.commands import (
+    rollout_gate,
+    rollout_manifests,
+    rollout_plan,
+    rollout_rehearse,
+    rollout_rollback,
+    rollout_watch,
+)
 
 # Modules with register(subcommands), in the order `harness rollout --help` shows.
-FAMILIES = (rollout_plan, rollout_gate, rollout_watch, rollout_rollback, rollout_manifests)
+FAMILIES = (rollout_plan, rollout_gate, rollout_rehearse, rollout_watch, rollout_rollback, rollout_manifests)
 
 
 def register(commands: Any) -> None:

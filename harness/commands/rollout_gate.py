@@ -54,13 +54,13 @@ def _gate(arguments: argparse.Namespace) -> int:
     phase = plan.phase(arguments.phase)
     places = list(arguments.evidence)
     if arguments.prometheus_url:
-        places.append(f"{phase.name}={_record(plan, phase, arguments)}")
+        places.append(f"{phase.name}={record(plan, phase, arguments)}")
     result = gate(plan, phase, places, incidents=arguments.incidents, attestations=arguments.attestations)
     print(json.dumps(result.as_json(), indent=2, sort_keys=True) if arguments.json else "\n".join(gate_lines(result)))
     return EXIT_OF_DECISION[result.decision.value]
 
 
-def _record(plan: Plan, phase: Phase, arguments: argparse.Namespace) -> Path:
+def record(plan: Plan, phase: Phase, arguments: argparse.Namespace) -> Path:
     """Record the phase's metrics and answer where."""
     from harness.clock import SystemClock
     from harness.errors import RecordError
@@ -83,8 +83,6 @@ def _record(plan: Plan, phase: Phase, arguments: argparse.Namespace) -> Path:
 
 def gate_lines(result: GateResult) -> list[str]:
     """The answer as a table of text."""
-    from harness.rollout.words import interval_text, measured_text
-
     rows = [("verdict", "criterion", "measured", "interval", "threshold", "source")]
     for answer in result.answers:
         criterion = answer.criterion
@@ -93,8 +91,8 @@ def gate_lines(result: GateResult) -> list[str]:
             (
                 answer.decision.value + note,
                 criterion.id,
-                measured_text(answer),
-                interval_text(answer),
+                answer.measured_text,
+                answer.interval_text,
                 criterion.threshold,
                 re.sub(r" \[[^]]*\]$", "", criterion.source),
             )

@@ -15,7 +15,7 @@ import numpy as np
 from harness.judge.arms import Arm, arm
 from harness.judge.compare import compare_error_rate, compare_mean, compare_quantile
 from harness.judge.comparison import FLOOR, RELATIVE, Comparison, decide
-from harness.judge.gate import Reading, absent, broken
+from harness.judge.gate import Reading, absent, broken, figure
 from harness.judge.intervals import Floats
 from harness.judge.phase_measures import MEASURES
 from harness.judge.phase_runs import PhaseRuns, failed, in_cohort, poor_cues, questions
@@ -149,10 +149,12 @@ def reading_of(found: Comparison, criterion: Criterion, witness: str = "run") ->
     if criterion.op in (">", ">=", "<", "<=") and found.op not in (criterion.op, criterion.op.rstrip("=")):
         limit = criterion.floor if found.decided_by == FLOOR and criterion.floor is not None else criterion.bound
         verdict = decide(change.interval, criterion.op, limit)
-    needed = f"{found.needed:,} {found.needed_unit} of the canary would decide" if found.needed else ""
+    needed = ""
+    if found.needed and "would decide" not in found.note:
+        needed = f"{found.needed:,} {found.needed_unit} of the canary would decide"
     shown = ""
     if found.control.known and found.canary.known:
-        shown = f"{found.canary.value:.4g} against {found.control.value:.4g} {found.canary.unit}".rstrip()
+        shown = against(found.canary.value, found.control.value, found.canary.unit)
     decided_by = found.decided_by if found.decided_by in (FLOOR, RELATIVE) else ""
     return Reading(witness, change, verdict, found.note, needed=needed, decided_by=decided_by, shown=shown)
 
@@ -231,7 +233,7 @@ def _held(old: Floats, new: Floats, criterion: Criterion, why: str) -> Reading:
     if not len(old) or not len(new):
         return absent("run", why, criterion.quantity.unit)
     value = change_of(float(old.mean()), float(new.mean()), criterion.quantity.relative)
-    shown = f"{new.mean():.4g} against {old.mean():.4g} {criterion.quantity.unit}".rstrip()
+    shown = against(float(new.mean()), float(old.mean()), criterion.quantity.unit)
     return Reading(
         "run",
         Estimate(value, Interval(-math.inf, math.inf), "ratio", len(new)),
@@ -240,6 +242,11 @@ def _held(old: Floats, new: Floats, criterion: Criterion, why: str) -> Reading:
         needed=f"{FEWEST_RUNS} runs of each phase would begin to decide",
         shown=shown,
     )
+
+
+def against(new: float, old: float, unit: str) -> str:
+    """``13.4 against 9.6 ms``."""
+    return f"{figure(new, unit)} against {figure(old, unit)}"
 
 
 def change_of(old: float, new: float, relative: str) -> float:
@@ -294,6 +301,6 @@ def _by_interval(old: Floats, new: Floats, ends: Interval, criterion: Criterion)
         decided_by = RELATIVE
         if verdict is not Verdict.PASS and decide(shift, "<", criterion.floor) is Verdict.PASS:
             verdict, decided_by = Verdict.PASS, FLOOR
-    shown = f"{new.mean():.4g} against {old.mean():.4g} {criterion.quantity.unit}".rstrip()
+    shown = against(float(new.mean()), float(old.mean()), criterion.quantity.unit)
     unit = criterion.quantity.unit if criterion.quantity.relative == "difference" else "ratio"
     return Reading("run", Estimate(value, ends, unit, len(new)), verdict, decided_by=decided_by, shown=shown)

@@ -73,6 +73,12 @@ def judge_gate(plan: Plan, phase: Phase, evidence: Evidence, *, rehearsal: bool 
     return GateResult(plan.name, phase.name, name, decide_gate(answers), tuple(answers), rehearsal)
 
 
+def answer_criteria(plan: Plan, phase: Phase, criteria: Sequence[Criterion], evidence: Evidence) -> list[Answer]:
+    """Answer criteria that are not a phase's own, from the evidence of a phase."""
+    judge = _Judge(plan, phase, evidence)
+    return [judge.criterion(criterion) for criterion in criteria]
+
+
 def items_of(plan: Plan, phase: Phase) -> list[Item]:
     """What people attest at a phase's gate: every phase's list, its own, and at the first gate all the others."""
     first = plan.phases[0] is phase

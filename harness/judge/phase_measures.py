@@ -12,13 +12,13 @@ from collections.abc import Callable
 import numpy as np
 
 from harness.judge import witness
-from harness.judge.arms import Arm, arm, unfit
+from harness.judge.arms import Arm, unfit
 from harness.judge.intervals import Floats, exactly, share
 from harness.judge.phase_runs import PhaseRuns, failed
 from harness.judge.quantities import QUANTITIES
 from harness.judge.sides import pooled_estimate
 from harness.judge.view import latency_ms
-from harness.model import Estimate, Found, Interval, Outcome, Pathway, SemanticMissing, no_estimate
+from harness.model import Estimate, Flag, Found, Interval, Outcome, Pathway, SemanticMissing, no_estimate
 from harness.timeline.samples import Samples
 
 Measure = Callable[[PhaseRuns], Estimate]
@@ -26,6 +26,7 @@ MEASURES: dict[str, Measure] = {}
 MACHINE: set[str] = set()  # what a starved machine or a late generator raises
 CONSOLIDATION_S = 300.0  # rollout runbook 1.1: concept_formation_interval_minutes = 5
 _FEWEST_USERS = 3
+_OVERLAP_EVERY = 10  # blended recalls per one that the service compares
 
 
 def measure(*, machine: bool = False) -> Callable[[Measure], Measure]:
@@ -96,6 +97,12 @@ def recall_within_slo(runs: PhaseRuns) -> Estimate:
 def error_rate(runs: PhaseRuns) -> Estimate:
     """Share of recalls that failed."""
     return _figure(runs.arm("all", failed), "share", "ratio")
+
+
+@measure()
+def canary_error_rate(runs: PhaseRuns) -> Estimate:
+    """Share of the canary's recalls that failed."""
+    return _figure(runs.arm("canary", failed, cohort="canary"), "share", "ratio")
 
 
 @measure()
@@ -327,11 +334,36 @@ def breaker_open(runs: PhaseRuns) -> Estimate:
 
 @measure()
 def topk_overlap(runs: PhaseRuns) -> Estimate:
-    """Overlap of the canary's top results with the episodic ones, as the service samples it: the lowest moment.
+    """Overlap of the canary's top results with the episodic ones, as the service samples it.
 
-    The moving average is a level, so its mean over time is given with bounds that allow for its own memory.
+    The service compares about one blended recall in ten; the bounds are those of a share of as many trials, which is
+    the most a mean of shares can spread.
     """
-    return _level(runs, "engram_recall_topk_overlap_ratio{cohort=canary}", "ratio")
+    level = _exact(runs.gauge("engram_recall_topk_overlap_ratio{cohort=canary}"), "min", "ratio", "the overlap")
+    rise, why = runs.counters("engram_blended_recall_total")
+    if not level.known or why:
+        return level if not level.known else no_estimate("ratio", why)
+    if not 0 <= level.value <= 1:
+        return no_estimate("ratio", f"an overlap of {level.value:g}")
+    values = runs.gauge("engram_recall_topk_overlap_ratio{cohort=canary}")
+    trials = int(rise / _OVERLAP_EVERY)
+    mean = float(values.mean())
+    counted = share(math.floor(mean * trials + 1e-9), trials, "compared recalls")
+    if not counted.known:
+        return counted
+    bounds = Interval(min(counted.interval.low, mean), max(counted.interval.high, mean))
+    return Estimate(mean, bounds, "ratio", trials)
+
+
+@measure()
+def pattern_completion_share(runs: PhaseRuns) -> Estimate:
+    """Share of recalls that were to be blended and needed pattern completion."""
+    one = runs.arm(
+        "blended",
+        lambda s: ((s["flags"] & int(Flag.PATTERN_COMPLETED)) > 0).astype(np.float64),
+        lambda s: np.asarray(_ok(s) & _blended(s), dtype=np.bool_),
+    )
+    return _figure(one, "share", "ratio")
 
 
 @measure()
@@ -360,16 +392,6 @@ def _exact(values: Floats, which: str, unit: str, what: str) -> Estimate:
         return no_estimate(unit, f"{int((~np.isfinite(values)).sum())} of {len(values)} readings of {what} are missing")
     value = float(values.max() if which == "max" else values.min())
     return Estimate(value, Interval(value, value), unit, len(values))
-
-
-def _level(runs: PhaseRuns, name: str, unit: str) -> Estimate:
-    values = runs.gauge(name)
-    if len(values) < _FEWEST_USERS:
-        return no_estimate(unit, f"no readings of {name}")
-    if not bool(np.isfinite(values).all()):
-        return no_estimate(unit, f"{int((~np.isfinite(values)).sum())} of {len(values)} readings of {name} are missing")
-    one = arm(name, np.arange(len(values)), values, np.arange(len(values)))
-    return pooled_estimate(one, "mean", 0.5, unit)
 
 
 def _last_each(runs: PhaseRuns, name: str) -> float:

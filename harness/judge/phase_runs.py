@@ -204,8 +204,9 @@ def poor_cues(samples: Samples) -> Mask:
 
 
 def questions(samples: Samples) -> npt.NDArray[np.int64]:
-    """What was asked: the memory and the kind of cue; both cohorts are asked the same."""
-    found: npt.NDArray[np.int64] = samples["item"].astype(np.int64) * 16 + samples["cue"].astype(np.int64)
+    """What was asked: the memory (of a space) and the kind of cue; both cohorts are asked the same."""
+    memory = samples["space"].astype(np.int64) * 2**32 + samples["item"].astype(np.int64)
+    found: npt.NDArray[np.int64] = memory * 16 + samples["cue"].astype(np.int64)
     return found
 
 

@@ -17,7 +17,7 @@ from harness.judge.arms import arm
 from harness.judge.comparison import FLOOR, RELATIVE, decide
 from harness.judge.gate import Reading, absent, broken
 from harness.judge.intervals import Floats
-from harness.judge.phase_compare import change_of
+from harness.judge.phase_compare import against, change_of
 from harness.judge.phase_reading import meets
 from harness.judge.sides import contrast, pooled_estimate
 from harness.model import Estimate, Interval, Verdict
@@ -193,7 +193,7 @@ def _relative(criterion: Criterion, reference: Recorded, phase: Recorded, *, pai
     if criterion.floor is not None:
         verdict, decided_by = _with_floor(criterion, ends, shift, centre)
     unit = quantity.unit if quantity.relative == "difference" else "ratio"
-    shown = f"{new.mean():.4g} against {centre:.4g} {quantity.unit}".rstrip()
+    shown = against(float(new.mean()), centre, quantity.unit)
     return Reading("prometheus", Estimate(value, ends, unit, len(new)), verdict, decided_by=decided_by, shown=shown)
 
 

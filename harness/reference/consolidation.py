@@ -107,8 +107,9 @@ class Consolidator:
         return time.monotonic() - (self._core.started if last is None else last)
 
     def _draw(self) -> None:
-        stuck = self._ever_failed and self._core.defects.on("consolidation_never_resumes")
-        if self._core.chaos.consolidation_fails() or stuck:
+        defects = self._core.defects
+        stuck = self._ever_failed and defects.on("consolidation_never_resumes")
+        if self._core.chaos.consolidation_fails() or stuck or defects.strikes("consolidation_fails"):
             self._ever_failed = True
             raise _InjectedFailureError
 
@@ -200,14 +201,17 @@ class Consolidator:
         ]
         if len(still) < self._settings.min_cluster_size:
             return
-        concept = space.concepts.create(cluster.centroid, cluster.coherence, len(still))
+        coherence = cluster.coherence
+        if self._core.defects.on("coherence_low"):
+            coherence *= self._core.defects.magnitude("coherence_low")
+        concept = space.concepts.create(cluster.centroid, coherence, len(still))
         for slot, strength in still:
             space.bindings.rebind(slot, [(concept.number, strength)])
             space.concepts.unassigned.discard(slot)
         metrics = self._core.metrics
         metrics.concepts_formed.inc()
         metrics.bindings_created.inc(len(still))
-        metrics.coherence_distribution.observe(cluster.coherence)
+        metrics.coherence_distribution.observe(coherence)
 
     def _summarise(self, space: Space) -> None:
         concepts = sorted(space.concepts.by_number.values(), key=lambda c: -c.size)

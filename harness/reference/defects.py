@@ -109,6 +109,13 @@ TABLE: tuple[Defect, ...] = (
     _share("semantic_late", "this share of blended recalls loses its semantic half, as if it had timed out", 0.25),
     _milliseconds("canary_slow", "every recall of the canary cohort takes this much longer", 5),
     _share("recall_truncated", "recall returns this share of its results while any fault is active", 0.5),
+    Defect("canary_slower", "blended recalls take this share of their time longer", 0.15, "share"),
+    _share("overlap_lost", "blended recalls leave out this share of what the episodic pathway found", 0.3),
+    Defect("nothing_added", "blended recalls add nothing to what the episodic pathway found"),
+    _share("semantic_often_late", "this share of semantic pathways misses its budget", 0.25),
+    _share("coherence_low", "concepts have this share of the coherence they should have", 0.7),
+    _share("consolidation_fails", "this share of consolidation runs fails", 0.2),
+    Defect("metrics_gone", "dual-memory metrics are never exported"),
 )
 _BY_NAME = {defect.name: defect for defect in TABLE}
 

@@ -123,7 +123,7 @@ class Metrics:
     def render(self, *, monitoring: bool) -> bytes:
         """The exposition text."""
         text = generate_latest(self.base)
-        vanished = self._faulty() and self._defects.on("metrics_vanish")
+        vanished = (self._faulty() and self._defects.on("metrics_vanish")) or self._defects.on("metrics_gone")
         if monitoring and not vanished:
             text += generate_latest(self.dual)
         if self._faulty() and self._defects.on("nan_metrics"):

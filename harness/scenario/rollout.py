@@ -211,6 +211,7 @@ class DrillStep:
     arguments: dict[str, float]
     recovers_within_s: float
     source: str
+    drill: str  # the folder below drills/ whose drill it is
 
 
 @dataclass(frozen=True)

@@ -272,6 +272,7 @@ def _drill(name: str, table: Table) -> DrillStep:
         arguments=arguments,
         recovers_within_s=table.number("recovers_within_s", low=0.0, high=86_400.0),
         source=table.source(),
+        drill=table.text("drill"),
     )
 
 

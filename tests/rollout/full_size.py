@@ -19,7 +19,7 @@ from harness.judge.gate_records import AlertRecord, Attestation, DrillEvidence, 
 from harness.judge.phase_gate import Evidence
 from harness.judge.phase_runs import PhaseRun, PhaseRuns
 from harness.judge.service_series import Recorded, ServiceRecord
-from harness.model import Cohort, Cue, Estimate, Found, Interval, Op, Outcome, Pathway, SemanticMissing, Verdict
+from harness.model import Cohort, Cue, Estimate, Flag, Found, Interval, Op, Outcome, Pathway, SemanticMissing, Verdict
 from harness.rollout.attestations import attestable
 from harness.rollout.metrics_record import queries_of
 from harness.rollout.plan import Phase, Plan, load_plan
@@ -43,7 +43,7 @@ class World:
 
     at: str = ""
     runs: int = 5
-    requests: int = 60_000  # a night, where the canary is small; a third of it where it is large
+    requests: int = 45_000  # a night, where the canary is small; a third of it where it is large
     canary_slower: float = 1.0  # factor on a canary recall
     errors: float = 0.00002
     canary_errors: float = 0.0
@@ -131,7 +131,6 @@ def soak() -> SoakEvidence:
 @lru_cache(maxsize=64)
 def runs_of(world: World, phase: str, rate: float) -> tuple[PhaseRun, ...]:
     """The phase's nightly runs."""
-    rate = world.cohort_rate if world.cohort_rate is not None else rate
     return tuple(PhaseRun(record_of(world, phase, rate, number), f"night-{number}") for number in range(world.runs))
 
 
@@ -140,7 +139,7 @@ def record_of(world: World, phase: str, rate: float, number: int) -> CaseRecord:
     from tests.rollout.full_size_streams import streams_of
 
     rng = np.random.default_rng(zlib.crc32(f"{phase}:{number}:{rate}".encode()))
-    samples = _samples(world, rate, rng)
+    samples = _samples(world, rate if world.cohort_rate is None else world.cohort_rate, rng)
     events = (
         (START, {"event": "load_started"}),
         (START + 1, {"event": "baseline_started"}),
@@ -196,7 +195,7 @@ def _samples(world: World, rate: float, rng: np.random.Generator) -> Samples:
     found[poor & blended] = np.minimum(10, rng.poisson(5.0 * world.gain - 1, int((poor & blended).sum())) + 1)
     rows["results"] = found
     rows["found"] = np.where(poor, int(Found.NOT_ASKED), int(Found.YES))
-    rows["flags"] = 0
+    rows["flags"] = np.where(blended & (rng.random(n) < world.completion), int(Flag.PATTERN_COMPLETED), 0)
     rows["sent"] = rows["intended"] + rng.exponential(0.0001, n)
     rows["done"] = rows["sent"] + service / 1e3
     bad = (rng.random(n) < world.errors) | (canary & (rng.random(n) < world.canary_errors))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.model import Pathway
 from harness.timeline.samples import Samples
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def streams_of(world: World, samples: Samples, rng: np.random.Generator, *, blen
         "health": tuple({"asked": t, "t": t + 0.002, "ok": True} for t in every),
         "bindings": tuple({"asked": t, "t": t + 0.002, "ok": True, "total": 1200, "invalid": 0} for t in ticks),
         "consolidation": _consolidation(world, rng),
-        "service": _service(world, ticks, process, rng, blended=blended),
+        "service": _service(world, samples, ticks, process, rng, blended=blended),
     }
 
 
@@ -66,8 +67,11 @@ def _consolidation(world: World, rng: np.random.Generator) -> Rows:
     return tuple(rows)
 
 
-def _service(world: World, ticks: list[float], process: Rows, rng: np.random.Generator, *, blended: bool) -> Rows:
+def _service(
+    world: World, samples: Samples, ticks: list[float], process: Rows, rng: np.random.Generator, *, blended: bool
+) -> Rows:
     rows = []
+    blended_requests = float((samples["pathway"] == int(Pathway.BLENDED)).sum())
     concepts, violations = 400, 2
     below = round(concepts * (1 - world.coherence_good))
     for t, reading in zip(ticks, process, strict=True):
@@ -97,7 +101,8 @@ def _service(world: World, ticks: list[float], process: Rows, rng: np.random.Gen
                 },
             }
             if blended:
-                overlap = world.overlap + 0.005 * float(rng.normal())
+                overlap = min(1.0, world.overlap + 0.005 * float(rng.normal()))
+                values["engram_blended_recall_total"] = blended_requests * part
                 values["engram_recall_topk_overlap_ratio{cohort=canary}"] = overlap
         rows.append({"asked": t, "t": t + 0.002, "values": values})
     return tuple(rows)
@@ -121,6 +126,7 @@ def level_of(world: World, name: str, cohort: str, phase: Phase) -> tuple[float,
         "error_rate": (mixed_errors, mixed_errors / 8),
         "all_error_rate_increase": (mixed_errors, mixed_errors / 8),
         "error_rate_increase": (world.errors + (world.canary_errors if cohort == "canary" else 0.0), world.errors / 8),
+        "canary_error_rate": (world.errors + world.canary_errors, (world.errors + world.canary_errors) / 8),
         "availability": (1.0, 0.0),
         "slo_compliance": (1.0, 0.0),
         "crashes": (0.0, 0.0),

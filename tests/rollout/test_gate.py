@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from harness.cli import main
-from harness.judge.gate import Decision
+from harness.judge.gate import Decision, GateResult
 from harness.judge.phase_gate import Evidence, judge_gate
 from harness.rollout.plan import load_plan
 from tests.rollout.full_size import World
@@ -17,9 +18,15 @@ PLAN = load_plan()
 HEALTHY = World()
 
 
+@cache
+def gate_of(phase: str) -> GateResult:
+    """The gate of a healthy phase."""
+    return judge_gate(PLAN, PLAN.phase(phase), HEALTHY.evidence(PLAN, phase))
+
+
 @pytest.mark.parametrize("phase", [p.name for p in PLAN.phases])
 def test_healthy_weeks_pass_every_gate(phase: str) -> None:
-    result = judge_gate(PLAN, PLAN.phase(phase), HEALTHY.evidence(PLAN, phase))
+    result = gate_of(phase)
     wrong = [(a.criterion.id, a.reason) for a in result.answers if a.decision is not Decision.GO]
     assert result.decision is Decision.GO, wrong
 
@@ -41,8 +48,7 @@ def test_no_evidence_is_hold_for_every_criterion(phase: str) -> None:
 
 
 def test_the_report_names_which_margin_decided() -> None:
-    answers = judge_gate(PLAN, PLAN.phase("5"), HEALTHY.evidence(PLAN, "5")).answers
-    answer = next(a for a in answers if a.criterion.id == "5.p99_control")
+    answer = next(a for a in gate_of("5").answers if a.criterion.id == "5.p99_control")
     assert answer.verdict.value == "PASS"
     assert answer.reading is not None
     assert answer.reading.decided_by == "absolute floor"  # 13 against 9 ms: +44 %, within 5 ms
