@@ -11,7 +11,7 @@ KILLS ?= 3000
 TRIALS ?= 480
 READY := $(VENV)/.ready
 
-.PHONY: drills images test monitoring defects bench torture doses aborts durability calibrate lint clean help
+.PHONY: drills images test rehearsals monitoring defects bench torture doses aborts durability calibrate lint clean help
 
 help:
 	@grep -E '^# |^[a-z]+:' Makefile
@@ -54,6 +54,9 @@ calibrate: $(READY)
 	$(BIN)/python -m tests.calibration.recovery $(ARGS)
 	$(BIN)/python -m tests.soak_traces.table
 	$(BIN)/python -m tests.calibration.rollout
+
+rehearsals: $(READY)
+	$(BIN)/python -m tests.rollout.regressions docs/rehearsal.md $(ARGS)
 
 monitoring: $(READY)
 	$(BIN)/python -m harness.monitoring.generate $(ARGS)

@@ -181,7 +181,7 @@ class Consolidator:
             slice_end = await _breathe(slice_end)
         for number, (centroid, coherence) in plan.updated.items():
             concept = space.concepts.by_number[number]
-            concept.centroid, concept.coherence = centroid, coherence
+            concept.centroid, concept.coherence = centroid, self._told(coherence)
             concept.size = len(space.bindings.members_of(number))
         for number, incoherent in plan.weakened.items():
             metrics.concept_violations.inc(int(incoherent))
@@ -201,9 +201,7 @@ class Consolidator:
         ]
         if len(still) < self._settings.min_cluster_size:
             return
-        coherence = cluster.coherence
-        if self._core.defects.on("coherence_low"):
-            coherence *= self._core.defects.magnitude("coherence_low")
+        coherence = self._told(cluster.coherence)
         concept = space.concepts.create(cluster.centroid, coherence, len(still))
         for slot, strength in still:
             space.bindings.rebind(slot, [(concept.number, strength)])
@@ -212,6 +210,11 @@ class Consolidator:
         metrics.concepts_formed.inc()
         metrics.bindings_created.inc(len(still))
         metrics.coherence_distribution.observe(coherence)
+
+    def _told(self, coherence: float) -> float:
+        """A concept's coherence, unless a defect says otherwise."""
+        defects = self._core.defects
+        return coherence * defects.magnitude("coherence_low") if defects.on("coherence_low") else coherence
 
     def _summarise(self, space: Space) -> None:
         concepts = sorted(space.concepts.by_number.values(), key=lambda c: -c.size)

@@ -16,8 +16,8 @@ from harness.timeline.jsonl import read_json
 FILE = "rehearsal.json"
 _WORDS = {"GO": "PASS", "NO-GO": "FAIL", "HOLD": "INCONCLUSIVE"}  # the colours of verdicts
 _ORDER = {"NO-GO": 0, "HOLD": 1, "GO": 2}
-_WIDTH, _LEFT, _ROW, _TOP = 1140.0, 110.0, 34.0, 34.0
-_COLOURS = {"soak": "second", "load": "first", "drills": "fault", "gate": "gate"}
+_WIDTH, _LEFT, _ROW, _TOP, _MARK = 1140.0, 110.0, 34.0, 34.0, 140.0
+_COLOURS = {"soak": "second", "load": "first", "drills": "drill", "gate": "gate"}
 
 
 def write_rehearsal_report(session: Path) -> Path:
@@ -47,7 +47,7 @@ def rehearsal_html(walk: dict[str, Any], name: str) -> str:
             session=name,
             plan=walk["plan"],
             word=_word(walk),
-            colour=_WORDS["NO-GO" if walk["exit_code"] == 1 else "HOLD" if walk["exit_code"] == 4 else "GO"],
+            colour=_WORDS[_worst(walk)],
             sentence=_sentence(walk),
             scale=f"{walk['time_scale']:,.0f}",
             injected=walk["injected"],
@@ -65,8 +65,19 @@ def rehearsal_html(walk: dict[str, Any], name: str) -> str:
     )
 
 
+def _worst(walk: dict[str, Any]) -> str:
+    """The worst of the gates: a walk past holds is not a green one."""
+    decisions = {step["decision"] for step in walk["steps"]}
+    return next((word for word in ("NO-GO", "HOLD") if word in decisions), "GO")
+
+
 def _word(walk: dict[str, Any]) -> str:
-    return {0: "Walked to the end", 1: "Stopped: NO-GO", 4: "Stopped: HOLD"}[int(walk["exit_code"])]
+    held = any(step["decision"] == "HOLD" for step in walk["steps"])
+    return {
+        0: "Walked to the end, past HOLDs" if held else "Walked to the end",
+        1: "Stopped: NO-GO",
+        4: "Stopped: HOLD",
+    }[int(walk["exit_code"])]
 
 
 def _sentence(walk: dict[str, Any]) -> str:
@@ -88,8 +99,13 @@ def _naming(walk: dict[str, Any]) -> list[str]:
     return told + ([f"and {len(found) - 10} more"] if len(found) > 10 else [])
 
 
+def _place(answer: dict[str, Any]) -> tuple[bool, int, bool]:
+    """What failed first, then what holds with a figure, then what nothing was said of."""
+    return answer["advisory"], _ORDER[answer["decision"]], answer["shown"]["measured"] == "–"
+
+
 def _step(step: dict[str, Any]) -> dict[str, Any]:
-    answers = sorted(step["gate"]["answers"], key=lambda a: (a["advisory"], _ORDER[a["decision"]]))
+    answers = sorted(step["gate"]["answers"], key=_place)
     rows = [
         {
             "decision": a["decision"],
@@ -101,6 +117,7 @@ def _step(step: dict[str, Any]) -> dict[str, Any]:
             "interval": a["shown"]["interval"],
             "threshold": a["threshold"],
             "source": re.sub(r" \[[^]]*\]$", "", a["source"]),
+            "unsaid": a["kind"] == "checklist" and a["decision"] == "HOLD",
             "reason": a["reason"] if a["decision"] != "GO" else "",
             "needed": "; ".join(dict.fromkeys(r["needed"] for r in a["readings"] if r["needed"])),
         }
@@ -117,7 +134,8 @@ def _step(step: dict[str, Any]) -> dict[str, Any]:
             f"{sum(a['decision'] == w for a in counted)} {w}" for w in ("GO", "HOLD", "NO-GO") if counted
         ),
         "parts": ", ".join(f"{p['name']} {p['to_s'] - p['from_s']:.0f} s" for p in step["parts"]),
-        "open": [r for r in rows if r["decision"] != "GO" or r["advisory"]],
+        "open": [r for r in rows if (r["decision"] != "GO" or r["advisory"]) and not r["unsaid"]],
+        "unsaid": [r for r in rows if r["unsaid"]],
         "passed": [r for r in rows if r["decision"] == "GO" and not r["advisory"]],
     }
 
@@ -129,7 +147,7 @@ def _timeline(walk: dict[str, Any]) -> str:
     height = _TOP + _ROW * len(steps) + 28
 
     def x(seconds: float) -> float:
-        return _LEFT + seconds / total * (_WIDTH - _LEFT - 100)
+        return _LEFT + seconds / total * (_WIDTH - _LEFT - _MARK)
 
     out = [f'<svg class="chart" viewBox="0 0 {_WIDTH:.0f} {height:.0f}" role="img" aria-label="timeline">']
     for tick in range(0, int(total) + 1, _tick(total)):

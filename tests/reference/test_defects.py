@@ -326,6 +326,11 @@ PHASE_0 = {
     "migration_loses", "migration_reorders", "migration_crashes_recall", "dual_deviates", "combination_answers_500",
     "combination_ignored",
 }  # fmt: skip
+# Looked for in test_rollout_defects.py: what a rehearsal injects.
+ROLLOUT = {
+    "canary_slower", "overlap_lost", "nothing_added", "semantic_often_late", "coherence_low", "consolidation_fails",
+    "metrics_gone",
+}  # fmt: skip
 # Defects under which the usual twenty-four memories cannot be stored or be consolidated.
 _UNPOPULATED = {
     "lost_ack", "ack_before_write", "stale_version", "error_rate", "errors_counter_silent", "fd_leak",
@@ -334,7 +339,7 @@ _UNPOPULATED = {
 
 
 def test_every_defect_is_looked_for() -> None:
-    looked_for = LOOKS.keys() | DURABILITY | ROLLBACK | QUALITY | PHASE_0
+    looked_for = LOOKS.keys() | DURABILITY | ROLLBACK | QUALITY | PHASE_0 | ROLLOUT
     assert looked_for == {defect.name for defect in TABLE}
     assert len(TABLE) >= 25
 
