@@ -132,22 +132,12 @@ class Recaller:
             complete(space, result, semantic, settings, cue.limit)
             worse_recall.spoil(space, result, core.defects)
             del result.items[cue.limit :]
-            recalled.blend = self._spoilt(space, result, hits)
+            recalled.blend = result
         self._sample(recalled, hits)
         await self._slowed()
         if core.defects.on("canary_slower"):
             await asyncio.sleep((time.monotonic() - start) * core.defects.magnitude("canary_slower"))
         return recalled
-
-    def _spoilt(self, space: Space, result: Blend, hits: Hits) -> Blend:
-        """What defects of blending leave of an answer."""
-        defects = self._core.defects
-        if defects.on("nothing_added"):
-            return Blend(episodic_items(space, hits), result.convergent)
-        if defects.on("overlap_lost"):
-            lost = {slot for slot, _ in hits[: round(len(hits) * defects.magnitude("overlap_lost"))]}
-            result.items = [item for item in result.items if item.slot not in lost]
-        return result
 
     async def _slowed(self) -> None:
         if (latency_ms := self._core.chaos.value(LATENCY)) > 0:
@@ -160,8 +150,6 @@ class Recaller:
             if core.defects.on("episodic_pathway_blocked"):
                 time.sleep(min(latency_ms, core.defects.magnitude("episodic_pathway_blocked")) / 1000.0)
             await asyncio.sleep(latency_ms / 1000.0)
-        if core.defects.strikes("semantic_often_late"):
-            await asyncio.sleep(2 * core.config.blended_recall.semantic_timeout_ms / 1000.0)
         rules = Rules(core.config.blended_recall, fan_effect, core.defects.on("corrupted_bindings_served"))
         semantic = Semantic()
         if cue.vector is not None:

@@ -19,19 +19,6 @@ def recall_takes_long(server: Server) -> bool:
     return time.monotonic() - began > 0.2
 
 
-def own_memory_left_out(server: Server) -> bool:
-    return "m3" not in [item["id"] for item in server.recalled("number3 topic1")]
-
-
-def nothing_from_concepts(server: Server) -> bool:
-    paths = {item["retrieval_path"] for item in server.recalled("number3", max_results=20)}
-    return paths == {"episodic"}
-
-
-def late_without_a_fault(server: Server) -> bool:
-    return bool(server.metadata()["semantic_missing"] == "timeout")
-
-
 def incoherent_concepts(server: Server) -> bool:
     return server.metrics()["engram_concept_coherence"] < 0.55
 
@@ -47,9 +34,6 @@ def dual_memory_not_exported(server: Server) -> bool:
 
 LOOKS: dict[str, tuple[str, Look]] = {
     "canary_slower": ("canary_slower=400", recall_takes_long),
-    "overlap_lost": ("overlap_lost=1", own_memory_left_out),
-    "nothing_added": ("nothing_added", nothing_from_concepts),
-    "semantic_often_late": ("semantic_often_late=1", late_without_a_fault),
     "coherence_low": ("coherence_low=0.5", incoherent_concepts),
     "consolidation_fails": ("consolidation_fails=0.5", runs_fail_without_a_fault),
     "metrics_gone": ("metrics_gone", dual_memory_not_exported),
