@@ -130,9 +130,10 @@ def _drill_verdict(step: DrillStep, drills: Sequence[DrillEvidence]) -> tuple[Ve
 def _recovery(criterion: Criterion, steps: Sequence[DrillStep], drills: Sequence[DrillEvidence]) -> Reading:
     estimates = []
     for step in steps:
-        known = [d.recovery for d in _of_step(step, drills) if d.recovery.known]
+        decided = [d for d in _of_step(step, drills) if d.verdict in (Verdict.PASS, Verdict.FAIL)]
+        known = [d.recovery for d in decided if d.recovery.known]  # what a doubtful drill measured decides nothing
         if not known:
-            return absent("drills", f"no recovery of {step.fault} was recorded", "s")
+            return absent("drills", f"no drill of {step.fault} that was decided recorded a recovery", "s")
         estimates.append(max(known, key=lambda e: e.interval.high))
     low, high = max(e.interval.low for e in estimates), max(e.interval.high for e in estimates)
     value = max(e.value for e in estimates)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from harness.judge import phase_concepts  # noqa: F401 - registers its measures
 from harness.judge.comparison import decide
 from harness.judge.gate import Reading, absent, broken
 from harness.judge.phase_compare import against_control, against_phase

@@ -148,6 +148,8 @@ def run_drills(how: Rehearsed, phase: Phase, folder: Path, defects: tuple[str, .
         str(folder / "drills"),
         "--seed",
         str(how.seed),
+        "--retry-inconclusive",
+        "0",
     ]
     command += [word for defect in defects for word in ("--defect", defect)]
     with (folder / "drills.log").open("wb") as log:
