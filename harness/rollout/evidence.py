@@ -242,16 +242,20 @@ def _suites(path: Path) -> dict[str, Suite]:
     return found
 
 
+_OF_FINDING = {"ok": Verdict.PASS, "failed": Verdict.FAIL, "skipped": Verdict.INCONCLUSIVE}
+
+
 def _monitoring(path: Path) -> dict[str, Verdict]:
-    """The checks of ``harness validate-monitoring --json``: name -> verdict."""
+    """The findings of ``harness validate-monitoring --json``: check -> verdict."""
     value = read_json(path)
-    rows = value.get("checks") if isinstance(value, dict) else None
+    rows = value.get("findings") if isinstance(value, dict) else None
     if not isinstance(rows, list):
-        raise RecordError("has no checks", where=str(path))
-    found = {}
+        raise RecordError("has no findings", where=str(path), hint="harness validate-monitoring --json")
+    found: dict[str, Verdict] = {}
     for row in rows:
         try:
-            found[str(row["name"])] = Verdict(str(row["verdict"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise RecordError(f"a check without name or verdict ({error})", where=str(path)) from error
+            name, verdict = str(row["check"]), _OF_FINDING[str(row["verdict"])]
+        except (KeyError, TypeError) as error:
+            raise RecordError(f"a finding without check or verdict ({error})", where=str(path)) from error
+        found[name] = Verdict.worst([verdict, found.get(name, Verdict.PASS)])
     return found

@@ -92,8 +92,9 @@ class World:
 
 SUITES = {f"dual_memory_{n}": Suite(24, 0) for n in ("migration", "feature_flags", "differential", "load", "chaos")}
 CHECKS = (
-    *("prometheus", "target", "interval", "rules", "test_alert", "metrics"),
-    *(f"dashboard:{d}" for d in ("dual-memory-overview", "cognitive-metrics", "canary-comparison")),
+    *("prometheus healthy", "target up", "scrape fresh", "rules loaded", "rules without error", "test alert fires"),
+    *("metrics exported", "dashboard queries answer"),
+    *(f"dashboard {uid}" for uid in ("dual-memory-overview", "cognitive-metrics", "canary-comparison")),
 )
 MONITORING = dict.fromkeys(CHECKS, Verdict.PASS)
 

@@ -43,7 +43,7 @@ def test_a_directory_says_itself_what_it_holds(tmp_path: Path) -> None:
     _metrics(tmp_path)
     xml = '<testsuites><testsuite name="dual_memory_chaos" tests="3" failures="1" errors="0" skipped="0"/></testsuites>'
     (tmp_path / "tests.xml").write_text(xml, encoding="utf-8")
-    checks = {"checks": [{"name": "rules", "verdict": "PASS"}]}
+    checks = {"ok": True, "findings": [{"check": "rules loaded", "verdict": "ok", "detail": "38 alerts"}]}
     (tmp_path / "monitoring.json").write_text(json.dumps(checks), encoding="utf-8")
 
     found = collect(PLAN, PHASE, [str(tmp_path), str(tmp_path)])  # given twice is not two runs
@@ -52,7 +52,7 @@ def test_a_directory_says_itself_what_it_holds(tmp_path: Path) -> None:
     assert len(evidence.runs["25"].runs) == 1
     assert [d.fault for d in evidence.drills["25"]] == ["semantic_latency"]
     assert set(evidence.services) == {"25"}
-    assert evidence.monitoring == {"rules": Verdict.PASS}
+    assert evidence.monitoring == {"rules loaded": Verdict.PASS}
     criterion = PLAN.phase("0").criterion("suites_pass")
     assert criterion is not None
     assert read_suites(criterion, evidence.suites).verdict is Verdict.FAIL
@@ -78,7 +78,7 @@ def test_a_run_of_a_rehearsal_says_its_phase_and_scale(tmp_path: Path) -> None:
         (lambda f: _metrics(f / "a", schema=9), "schema 9"),
         (lambda f: _metrics(f / "a", step_s=0), "no range"),
         (lambda f: (f / "t.xml").write_text("<html>"), "no JUnit"),
-        (lambda f: (f / "monitoring.json").write_text("{}"), "no checks"),
+        (lambda f: (f / "monitoring.json").write_text("{}"), "no findings"),
     ],
 )
 def test_what_contradicts_is_refused(tmp_path: Path, made: Any, complaint: str) -> None:
