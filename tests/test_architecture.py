@@ -45,11 +45,11 @@ ROOMS = {
     "dry_run_plugin": 5,
     "soak": 5,
     "diagnosis": 5,
-    "rollout": 5,
-    "pytest_plugin": 6,
-    "soak_plugin": 6,
-    "commands": 6,
-    "cli": 7,
+    "rollout": 6,  # a rehearsal runs soaks and drills
+    "pytest_plugin": 7,
+    "soak_plugin": 7,
+    "commands": 7,
+    "cli": 8,
 }
 # May be imported by a sibling: what every target offers is what faults, drills and targets agree on, and there is one
 # bounded HTTP exchange for every service spoken to.

@@ -72,7 +72,7 @@ ROWS = (
     Row("crash", "5", World(at="5", crash=True), "5.no_crash", "crash"),
     Row("flags that don't take effect", "25", World(at="25", blended=False), "25.cohort_split", "flags"),
     Row("metrics that vanish", "shadow", World(at="shadow", metrics=False), "shadow.coherence", "metrics"),
-    Row("the cohort is too small", "25", World(at="25", cohort_rate=0.10), "25.cohort_split", "cohort"),
+    Row("the cohort is too small", "25", World(at="25", cohort_rate=0.08), "25.cohort_split", "cohort"),
     Row("convergence 20 %", "5", World(at="5", convergent=0.2), "5.convergent"),
     Row("pattern completion 15 %", "5", World(at="5", completion=0.15), "5.pattern_completion"),
     Row("memory +60 % over the baseline", "50", World(at="50", memory_mb=140.0), "50.memory"),
