@@ -14,6 +14,7 @@ from harness.judge.case import CaseJudgement
 from harness.model import Verdict
 from harness.report.chart import render
 from harness.report.panels import charts_of
+from harness.report.prometheus import p99_chart, prometheus_part
 from harness.report.series import CaseSeries
 from harness.report.session import JudgedCase, JudgedSession, judge_session
 from harness.report.tables import (
@@ -102,6 +103,7 @@ def _case(judged: JudgedSession, case: JudgedCase, counts: bool, anchor: str, ho
         "load": [],
         "events": [],
         "events_left_out": 0,
+        "prometheus": {},
     }
     if case.judgement is not None:
         found |= _judged_parts(case.judgement, hover)
@@ -117,16 +119,18 @@ def _evidence(json: dict[str, Any]) -> list[dict[str, Any]]:
 def _judged_parts(judgement: CaseJudgement, hover: bool) -> dict[str, Any]:
     series = CaseSeries(judgement.summary)
     events, left_out = event_rows(judgement, series.origin)
+    witness = p99_chart(judgement.summary, hover)
     charts = [
         {
             "title": chart.title,
             "legend": [(line.css, line.label) for line in chart.lines],
             "svg": render(chart),
         }
-        for chart in charts_of(judgement, hover)
+        for chart in [*charts_of(judgement, hover), *([witness] if witness is not None else [])]
     ]
     return {
         "charts": charts,
+        "prometheus": prometheus_part(judgement.summary),
         "checks": [check_row(result) for result in judgement.checks],
         "recovery": recovery_rows(judgement.summary),
         "load": load_rows(judgement.summary),
