@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.engram.transport import secret_from_environment
-from harness.errors import UsageError
+from harness.errors import TargetError, UsageError
 from harness.faults.ledger import Ledger
+from harness.prometheus import PrometheusClient
 from harness.targets.attached import AttachedTarget
 from harness.targets.base import DOCKER, EMBEDDED, Target
 from harness.targets.embedded import EmbeddedTarget
@@ -17,6 +18,19 @@ from harness.targets.proxied import ProxiedTarget
 if TYPE_CHECKING:  # Docker's libraries are imported where a Docker target is asked for
     from harness.targets.docker_engine import Images
     from harness.targets.kubernetes_place import Place
+
+
+_LOOK_S = 5.0
+
+
+def see_prometheus(url: str) -> None:
+    """See that a Prometheus answers at ``url``, before anything is done that would need it.
+
+    Raises :class:`TargetUnreachable`, :class:`TargetRefused` or :class:`TargetAnswerInvalid`, each naming the URL.
+    """
+    with PrometheusClient.from_environment(url, timeout_s=_LOOK_S) as client:
+        if not client.ready():
+            raise TargetError("is starting and not ready yet (503)", where=url, hint="wait until it serves queries")
 
 
 def silent(text: str) -> None:
@@ -29,7 +43,8 @@ class TargetMaker:
     ``target``: ``embedded``, ``docker``, ``kubernetes`` (with its ``place``) or a URL. ``config_text``: the
     ``engram.toml`` of one started here. ``assets`` writes the configuration of Prometheus and Grafana into a folder of
     each docker target. ``say`` is told what takes long (an image that is pulled). Raises :class:`EnvironmentUnusable`
-    or :class:`UsageError` where no target can be made at all: no engine, no image, a defect of an image without any.
+    or :class:`UsageError` where no target can be made at all: no engine, no image, a defect of an image without any;
+    :class:`TargetError` where what is said to be Prometheus is none, or wants another key.
     """
 
     def __init__(
@@ -46,6 +61,8 @@ class TargetMaker:
         place: Place | None = None,
         say: Callable[[str], None] = silent,
     ) -> None:
+        if prometheus_url is not None:
+            see_prometheus(prometheus_url)
         self._target = target
         self._config_text = config_text
         self._claimed = claimed

@@ -121,6 +121,10 @@ class DockerTarget(Target):
             offered = {"restart", "process", "data_dir"} | ({"disk_shim"} if self._shim else set())
             for name in sorted(offered - set(lacking)):
                 found = found.plus(name)
+            if self.prometheus_url is not None:
+                found = found.plus("prometheus")
+            else:
+                lacking["prometheus"] = self._images.absent.get(PROMETHEUS, "there is none")
             self._capabilities = Capabilities(found.names, {**found.reasons, **lacking})
         return self._capabilities
 

@@ -67,6 +67,11 @@ def closed_port() -> int:
         (["--i-own-this-target"], "contradicts --target embedded"),
         (["--target", "http://127.0.0.1:1", "--defect", "error_rate"], "--defect works on the embedded and docker"),
         (["--results-dir", "/dev/null/results"], "cannot make the session directory"),
+        (["--target", "docker", "--i-own-this-target"], "contradicts --target docker"),
+        (["--prometheus-url", "http://127.0.0.1:9"], "--prometheus-url and --grafana-url contradict"),
+        (["--target", "http://127.0.0.1:1", "--prometheus-url", "http://127.0.0.1:9"], "cannot connect"),
+        (["--target", "http://127.0.0.1:1", "--grafana-url", "grafana"], "--grafana-url: not an http(s) URL"),
+        (["--engram-config", "/no/such/engram.toml"], "there is no such file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -58,7 +58,7 @@ def test_up_used_started_again_and_gone(images: Images, tmp_path: Path) -> None:
     with target:
         described = target.describe()
         assert target.alive()
-        assert target.capabilities.names >= {"memory", "chaos.ttl", "restart", "process", "data_dir"}
+        assert target.capabilities.names >= {"memory", "chaos.ttl", "restart", "process", "data_dir", "prometheus"}
         assert "disk_shim" not in target.capabilities
         assert described["absent"] == {"grafana": "left out ($ENGRAM_GRAFANA_IMAGE is none)"}
         assert described["containers"]["engram"]["image"] == images.engram
@@ -149,6 +149,7 @@ def test_another_image_is_started_as_the_runbook_starts_it(images: Images, tmp_p
         with pytest.raises(TargetNotOwned):
             _ = target.data_dir
         assert "not known" in target.capabilities.reasons["data_dir"]
+        assert "prometheus" in target.capabilities.reasons
         target.restart()
         with target.client() as client:
             assert client.memory("kept") is not None
