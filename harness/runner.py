@@ -156,7 +156,8 @@ class ExperimentRun:
         experiment = self.experiment
         wanted = {**CANARY, "cohort_sampling_rate": experiment.cohort_rate, **(experiment.flags or {})}
         before = client.features()
-        differing = {key: before.get(key) for key, value in wanted.items() if before.get(key) != value}
+        touched = experiment.remedy is not None  # a rollback changes flags that were as wanted
+        differing = {key: before.get(key) for key, value in wanted.items() if touched or before.get(key) != value}
         if differing:
             self._target.require_owned()
         entry = None
