@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import docker
 import docker.errors
 import requests
 from testcontainers.core.config import testcontainers_config
@@ -49,27 +50,32 @@ def engine_url() -> str:
 
 
 @contextmanager
-def engine() -> Iterator[Any]:
+def engine(url: str | None = None) -> Iterator[Any]:
     """A client of the engine (``docker.DockerClient``), closed afterwards. Raises :class:`EnvironmentUnusable`."""
-    client = connect()
+    client = connect(url)
     try:
         yield client
     finally:
         client.close()
 
 
-def connect() -> Any:
-    """A client of an engine that answers; the caller closes it. Raises :class:`EnvironmentUnusable`."""
-    _look(engine_url())
+def connect(url: str | None = None) -> Any:
+    """A client of an engine that answers, at ``url`` or where Docker's tools look for it; the caller closes it.
+
+    Raises :class:`EnvironmentUnusable`.
+    """
+    where, usual = url or engine_url(), engine_url()
+    _look(where)
     try:
-        client = DockerClient().client
+        # The usual one with its certificates, or whatever else Docker's own tools would take.
+        client = DockerClient().client if where == usual else docker.DockerClient(base_url=where)
     except (docker.errors.DockerException, requests.RequestException, ValueError) as error:
-        raise unusable(error) from error
+        raise unusable(error, where) from error
     try:
         client.ping()
     except (docker.errors.DockerException, requests.RequestException) as error:
         client.close()
-        raise unusable(error) from error
+        raise unusable(error, where) from error
     return client
 
 
@@ -90,19 +96,21 @@ def _look(url: str) -> None:
         connection.request("GET", "/_ping")
         answer = connection.getresponse()
         if answer.status != 200 or not answer.headers.get("Api-Version"):
-            raise unusable(ConnectionError(f"what answers is no Docker engine (status {answer.status})"))
+            raise unusable(ConnectionError(f"what answers is no Docker engine (status {answer.status})"), url)
     except (OSError, http.client.HTTPException) as error:
-        raise unusable(error) from error
+        raise unusable(error, url) from error
     finally:
         connection.close()
 
 
-def unusable(error: BaseException) -> EnvironmentUnusable:
+def unusable(error: BaseException, url: str | None = None) -> EnvironmentUnusable:
     """What stands between us and the engine, in a sentence."""
     text = " ".join(_chain(error))
     if "Permission denied" in text or "PermissionError" in text:
         return EnvironmentUnusable(
-            "this user may not use the Docker engine", where=engine_url(), hint="add the user to the group docker"
+            "this user may not use the Docker engine",
+            where=url or engine_url(),
+            hint="add the user to the group docker",
         )
     reason = "no Docker engine answers"
     for sign, said in (
@@ -115,7 +123,7 @@ def unusable(error: BaseException) -> EnvironmentUnusable:
             break
     else:
         reason += f": {str(error)[:160]}"
-    return EnvironmentUnusable(reason, where=engine_url(), hint="start Docker, or set DOCKER_HOST")
+    return EnvironmentUnusable(reason, where=url or engine_url(), hint="start Docker, or set DOCKER_HOST")
 
 
 def _chain(error: BaseException | None) -> Iterator[str]:
@@ -187,8 +195,11 @@ def require_image(client: Any, image: str, variable: str, say: Say = quiet) -> N
     """See that a named image is there, pulling it if need be. Raises :class:`EnvironmentUnusable`."""
     if not re.fullmatch(r"[a-z0-9][\w.\-/:@]*", image):
         raise UsageError(f"{image!r} is no image name", where=f"${variable}", hint="repository/name:tag")
-    if has_image(client, image):
-        return
+    try:
+        if has_image(client, image):
+            return
+    except UsageError as error:
+        raise UsageError(f"{image!r} {error.what}", where=f"${variable}", hint=error.hint) from error
     why = pull(client, image, say)
     if why:
         raise EnvironmentUnusable(

@@ -146,11 +146,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("environment")
     parser.add_argument("--engine", help="where the engine is, if not where it is looked for by default")
     options = parser.parse_args(arguments)
-    if options.engine:
-        os.environ["DOCKER_HOST"] = options.engine
     never = threading.Event()
     try:
-        with engine() as client:
+        with engine(options.engine) as client:
             done = remove_environment(client, options.environment)
             if not done.problems:
                 never.wait(_QUIET_S)

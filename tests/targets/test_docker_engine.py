@@ -64,7 +64,8 @@ def test_a_named_image_must_be_had(
 ) -> None:
     with engine() as client, pytest.raises(error, match=said) as raised:
         resolve_images(client, {**NONE, ENGRAM_VARIABLE: images.engram, variable: name})
-    assert variable in str(raised.value) or name in str(raised.value)
+    assert f"${variable}" in str(raised.value)
+    assert name in str(raised.value)
 
 
 @pytest.mark.docker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -95,4 +96,5 @@ def test_only_what_is_surely_dead_is_taken_for_abandoned() -> None:
 def test_a_removal_that_does_not_work_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     code = docker_reap.main(["no-such", "--engine", "unix:///no/such/engine.sock"])
     assert code == 3
-    assert "no Docker engine answers" in capsys.readouterr().err
+    assert "unix:///no/such/engine.sock: no Docker engine answers" in capsys.readouterr().err
+    assert "DOCKER_HOST" not in os.environ or os.environ["DOCKER_HOST"] != "unix:///no/such/engine.sock"
