@@ -86,9 +86,12 @@ def _reap(client: Any, ours: Callable[[Mapping[str, str]], bool]) -> Reaped:
     """Containers first: networks and volumes are free only then."""
     done = Reaped()
     for what, listed, remove in _kinds(client):
-        for name, found, handle in listed():
-            if not ours(found):
-                continue
+        try:
+            there = [one for one in listed() if ours(one[1])]
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            done.problems.append(f"{what}s cannot be listed: {explained(error)}")
+            continue
+        for name, _, handle in there:
             why = _removed(lambda remove=remove, handle=handle: remove(handle))  # type: ignore[misc]
             if why:
                 done.problems.append(f"{what} {name}: {why}")

@@ -9,14 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import docker.errors
 import pytest
+import requests
 
 from harness.faults import state
 from harness.faults.healing import heal_all
 from harness.targets import docker_reap
 from harness.targets.base import ProcessIdentity, this_process
 from harness.targets.docker_engine import Images, engine
-from harness.targets.docker_reap import OWNER, PLACE, abandoned, labels, reap_abandoned
+from harness.targets.docker_reap import OWNER, PLACE, abandoned, labels, reap_abandoned, remove_environment
 from tests.faults.conftest import wait_for
 from tests.targets.docker_here import left_of
 
@@ -98,3 +100,44 @@ def test_a_removal_that_does_not_work_says_so(capsys: pytest.CaptureFixture[str]
     assert code == 3
     assert "unix:///no/such/engine.sock: no Docker engine answers" in capsys.readouterr().err
     assert "DOCKER_HOST" not in os.environ or os.environ["DOCKER_HOST"] != "unix:///no/such/engine.sock"
+
+
+class Engine:
+    """An engine that has one container, goes away or refuses when it is asked to remove it."""
+
+    def __init__(self, *, gone: bool = False, refusal: Exception | None = None) -> None:
+        self.api = self
+        self._gone = gone
+        self._refusal = refusal
+
+    def containers(self, **_: object) -> list[dict[str, object]]:
+        if self._gone:
+            raise requests.ConnectionError("the socket is closed")
+        return [{"Names": ["/left"], "Labels": labels("one"), "Id": "1"}]
+
+    def networks(self, **_: object) -> list[dict[str, object]]:
+        return []
+
+    def volumes(self, **_: object) -> dict[str, object]:
+        return {"Volumes": None}
+
+    def remove_container(self, handle: str, **_: object) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+
+    def remove_network(self, handle: str) -> None:
+        """There is none."""
+
+    def remove_volume(self, handle: str) -> None:
+        """There is none."""
+
+
+def test_an_engine_that_goes_away_is_a_problem_and_no_crash() -> None:
+    assert remove_environment(Engine(), "one").removed == ["container left"]
+    assert remove_environment(Engine(), "another").removed == []
+    gone = remove_environment(Engine(gone=True), "one")
+    assert gone.removed == []
+    assert gone.problems == ["containers cannot be listed: the socket is closed"]
+    assert remove_environment(Engine(refusal=docker.errors.NotFound("no such container")), "one").problems == []
+    refused = remove_environment(Engine(refusal=requests.ReadTimeout("no answer")), "one")
+    assert refused.problems == ["container left: no answer"]
