@@ -12,6 +12,7 @@ from harness.errors import EXIT_FAILED, EXIT_OK, EXIT_UNDECIDED, RecordError, Us
 
 if TYPE_CHECKING:
     from harness.faults.remedy import Remedy
+    from harness.targets.base import Target
 
 
 def register(subcommands: Any) -> None:
@@ -104,6 +105,8 @@ def _rollback(arguments: argparse.Namespace) -> int:
     try:
         writer.manifest({"case": "rollback", "started": clock.wall(), "rollback": remedy.to_json(), **software_facts()})
         record("rollback_prepared", how=remedy.describe(), before=before)
+        if arguments.kind == "data":
+            record("rollback_kept", how=_kept(target, writer.folder / "before.json"))
         done = carried_out(remedy, target, record, limit_s=within_s, clock=clock)
     finally:
         writer.close()
@@ -114,6 +117,21 @@ def _rollback(arguments: argparse.Namespace) -> int:
     else:
         print(f"{'done' if done else 'NOT done'} in {took_s:.1f} s; the record is in {writer.folder}")
     return code
+
+
+def _kept(target: Target, path: Path) -> str:
+    """Keep what is there now: what was remembered since the backup is not in it."""
+    from harness.errors import TargetError
+    from harness.rollout.rollback import write_backup
+
+    try:
+        with target.client() as client:
+            count = write_backup(path, client.export())
+    except TargetError as error:
+        return f"what is there now could not be kept: {error.what}"
+    except OSError as error:
+        raise RecordError(f"what is there now cannot be kept: {error.strerror}", where=str(path)) from error
+    return f"the {count} memories that are there now are kept in {path}"
 
 
 def _failed(steps: list[dict[str, Any]]) -> int:

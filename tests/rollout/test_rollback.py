@@ -98,6 +98,10 @@ def test_data_comes_back_as_backed_up(
     for _ in range(2):
         code, said, _ = back(capsys, tmp_path, running.base_url, "rollback", "data", "--backup", str(file))
         assert code == 0, said
+    kept = sorted((tmp_path / "results").glob("*/rollback/before.json"))
+    contents = {m["id"]: m["content"] for m in json.loads(kept[0].read_text())["memories"]}
+    assert contents["m1"] == "not what it was"  # what the first of the two undid is not gone for good
+    assert "m0" not in contents
     with running.client() as client:
         found = client.memory("m1")
         assert found is not None and found["content"] == "witness note 1"
