@@ -63,7 +63,7 @@ def _gate(arguments: argparse.Namespace) -> int:
 def record(plan: Plan, phase: Phase, arguments: argparse.Namespace) -> Path:
     """Record the phase's metrics and answer where."""
     from harness.clock import SystemClock
-    from harness.errors import RecordError
+    from harness.errors import EnvironmentUnusable
     from harness.prometheus import PrometheusClient
     from harness.rollout.metrics_record import FILE, record_metrics
     from harness.soak.plan import parse_duration
@@ -72,11 +72,8 @@ def record(plan: Plan, phase: Phase, arguments: argparse.Namespace) -> Path:
     stamp = re.sub(r"[^0-9]", "", SystemClock().wall()[:19])
     folder = arguments.results_dir / "rollout" / f"gate-{phase.name}-{stamp}"
     with PrometheusClient.from_environment(arguments.prometheus_url) as client:
-        client.ready()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RecordError(f"cannot make the directory: {error.strerror}", where=str(folder)) from error
+        if not client.ready():
+            raise EnvironmentUnusable("Prometheus is not ready yet", where=client.base_url)
         record_metrics(client, plan, phase, folder / FILE, span_s)
     return Path(folder / FILE)
 

@@ -61,6 +61,10 @@ def record_metrics(client: PrometheusClient, plan: Plan, phase: Phase, path: Pat
         "alerts": _fired(firing),
         "rules": rules,
     }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(f"cannot make the directory: {error.strerror}", where=str(path.parent)) from error
     write_json_atomically(path, value)
 
 

@@ -65,6 +65,7 @@ def run_phase(
     writer = CaseWriter(case, clock)
     profile = _profile(how.real_s(phase))
     scenarios = scenarios_folder()
+    weight = {} if phase.semantic_weight is None else {"semantic_weight": phase.semantic_weight}
     experiment = Experiment(
         name=f"phase-{phase.name}",
         fault=NoFault(),
@@ -77,7 +78,7 @@ def run_phase(
             **software_facts(),
             "rollout": {"plan": how.plan.name, "phase": phase.name, "time_scale": how.time_scale},
         },
-        flags=phase.flags,
+        flags={**phase.flags, **weight},
     )
     with Ledger(case / "ledger.jsonl", clock=clock) as ledger:
         target = _target(how, case, ledger, profile, defects)
@@ -153,9 +154,19 @@ def run_drills(how: Rehearsed, phase: Phase, folder: Path, defects: tuple[str, .
     ]
     command += [word for defect in defects for word in ("--defect", defect)]
     with (folder / "drills.log").open("wb") as log:
-        done = subprocess.run(
-            command, cwd=drills.parent, env=_environment(), stdout=log, stderr=log, timeout=_DRILL_LIMIT_S, check=False
-        )
+        try:
+            done = subprocess.run(
+                command,
+                cwd=drills.parent,
+                env=_environment(),
+                stdout=log,
+                stderr=log,
+                timeout=_DRILL_LIMIT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            where = str(folder / "drills.log")
+            raise EnvironmentUnusable(f"the drills took longer than {_DRILL_LIMIT_S:g} s", where=where) from None
     if done.returncode not in (0, 1):
         raise EnvironmentUnusable(f"pytest ended with {done.returncode}", where=str(folder / "drills.log"))
 
