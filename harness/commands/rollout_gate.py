@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from harness.errors import EXIT_FAILED, EXIT_OK, EXIT_UNDECIDED
 
 if TYPE_CHECKING:
     from harness.judge.gate import GateResult
-    from harness.rollout.plan import Phase, Plan
+    from harness.rollout.plan import Criterion, Phase, Plan
 
 ATTESTATIONS = Path("results/rollout/attestations.jsonl")
 EXIT_OF_DECISION = {"GO": EXIT_OK, "NO-GO": EXIT_FAILED, "HOLD": EXIT_UNDECIDED}
@@ -60,7 +61,7 @@ def _gate(arguments: argparse.Namespace) -> int:
     return EXIT_OF_DECISION[result.decision.value]
 
 
-def record(plan: Plan, phase: Phase, arguments: argparse.Namespace) -> Path:
+def record(plan: Plan, phase: Phase, arguments: argparse.Namespace, checks: Sequence[Criterion] = ()) -> Path:
     """Record the phase's metrics and answer where."""
     from harness.clock import SystemClock
     from harness.errors import EnvironmentUnusable
@@ -74,7 +75,7 @@ def record(plan: Plan, phase: Phase, arguments: argparse.Namespace) -> Path:
     with PrometheusClient.from_environment(arguments.prometheus_url) as client:
         if not client.ready():
             raise EnvironmentUnusable("Prometheus is not ready yet", where=client.base_url)
-        record_metrics(client, plan, phase, folder / FILE, span_s)
+        record_metrics(client, plan, phase, folder / FILE, span_s, checks)
     return Path(folder / FILE)
 
 

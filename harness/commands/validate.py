@@ -37,7 +37,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     checks = plan.validation or load_plan("task015").validation
     places = list(arguments.evidence)
     if arguments.prometheus_url:
-        places.append(f"{phase.name}={record(plan, phase, arguments)}")
+        places.append(f"{phase.name}={record(plan, phase, arguments, checks)}")
     found = collect(plan, phase, places, incidents=arguments.incidents, attestations=arguments.attestations)
     result = validate(plan, phase, checks, found.evidence)
     if arguments.json:

@@ -13,6 +13,7 @@ from harness.judge.phase_runs import PhaseRuns
 from harness.model import Estimate, Interval, Verdict
 from harness.scenario.rollout import CONTROL, Criterion, Trigger
 
+_ERRORS = frozenset({"error_rate", "canary_error_rate", "throughput_share"})  # a timeout is a duration
 _MACHINE_BETWEEN = frozenset({"all_recall_p99_ms", "recall_p99_ms", "cpu_cores", "consolidation_p99_s"})
 
 
@@ -26,6 +27,7 @@ def read_runs(criterion: Criterion, runs: PhaseRuns | None, others: Mapping[str,
     found = _read(criterion, runs, others)
     measured = criterion.quantity.measure
     excusable = measured in MACHINE or (criterion.against not in ("", CONTROL) and measured in _MACHINE_BETWEEN)
+    excusable = excusable or (measured in _ERRORS and found.verdict is Verdict.FAIL and runs.only_timeouts())
     if found.verdict is Verdict.FAIL and excusable and (why := runs.doubt()):
         note = f"over the bound, which may not be the target's doing: {why}"
         return Reading("run", found.estimate, Verdict.INCONCLUSIVE, note, needed="an idle machine", shown=found.shown)

@@ -109,6 +109,11 @@ class PhaseRuns:
         """Why durations may be the machine's doing: one run in doubt puts the pool in doubt."""
         return next((f"{run.name}: {why}" for run in self.runs if (why := run.doubt())), "")
 
+    def only_timeouts(self) -> bool:
+        """Whether every recall that failed did so by the clock: a stall of the machine can do that, too."""
+        wrong = np.concatenate([recalls(run.requests)["outcome"] for run in self.runs]) if self.runs else np.zeros(0)
+        return set(np.unique(wrong).tolist()) <= {int(Outcome.OK), int(Outcome.TIMEOUT)}
+
     def arm(
         self,
         name: str,

@@ -82,6 +82,8 @@ def read_service(
         return absent("prometheus", "no metrics of this phase were given", unit)
     if record.problem:
         return broken("prometheus", record.problem, unit)
+    if criterion.quantity.query_for("canary") not in record.series:
+        return absent("prometheus", "this query was not recorded", unit)
     canary = _found(record, criterion, "canary")
     if isinstance(canary, str):
         return broken("prometheus", canary, unit)

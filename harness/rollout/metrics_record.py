@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from harness.judge.gate_records import AlertRecord
 from harness.judge.service_series import Recorded, ServiceRecord
 from harness.prometheus import PrometheusClient, Result
 from harness.rollout.plan import Phase, Plan
-from harness.scenario.rollout import CONTROL
+from harness.scenario.rollout import CONTROL, Criterion
 from harness.timeline.jsonl import read_json, write_json_atomically
 
 FILE = "prometheus.json"
@@ -23,11 +24,11 @@ _POINTS = 2000
 _FIRING = 'ALERTS{alertstate="firing"}'
 
 
-def queries_of(plan: Plan, phase: Phase) -> list[str]:
-    """Every query a phase's criteria and triggers need, and those of criteria held against this phase."""
+def queries_of(plan: Plan, phase: Phase, checks: Sequence[Criterion] = ()) -> list[str]:
+    """Every query a phase's criteria and triggers (and ``checks``) need, and those of criteria held against it."""
     wanted: set[str] = set()
     for other in plan.phases:
-        for criterion in (*other.criteria, *(t.safe for t in plan.triggers_of(other)), *plan.validation):
+        for criterion in (*other.criteria, *(t.safe for t in plan.triggers_of(other)), *plan.validation, *checks):
             if "prometheus" not in criterion.quantity.evidence:
                 continue
             if other is phase or criterion.against == phase.name:
@@ -37,7 +38,9 @@ def queries_of(plan: Plan, phase: Phase) -> list[str]:
     return sorted(wanted)
 
 
-def record_metrics(client: PrometheusClient, plan: Plan, phase: Phase, path: Path, span_s: float) -> None:
+def record_metrics(
+    client: PrometheusClient, plan: Plan, phase: Phase, path: Path, span_s: float, checks: Sequence[Criterion] = ()
+) -> None:
     """Ask Prometheus for the last ``span_s`` seconds of a phase and write them.
 
     Raises :class:`~harness.errors.TargetError` where it cannot be asked; nothing is written then.
@@ -45,7 +48,7 @@ def record_metrics(client: PrometheusClient, plan: Plan, phase: Phase, path: Pat
     step = min(LONGEST_STEP_S, max(15.0, span_s / _POINTS))
     end = math.floor(client.now() / step) * step
     start = end - math.floor(span_s / step) * step
-    answers = {query: client.query_range(query, start, end, step) for query in queries_of(plan, phase)}
+    answers = {query: client.query_range(query, start, end, step) for query in queries_of(plan, phase, checks)}
     firing = client.query_range(_FIRING, start, end, step)
     rules = sorted({rule.name for group in client.rules() for rule in group.rules if rule.kind == "alerting"})
     value = {
