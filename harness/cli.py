@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import harness
-from harness.commands import compare, diagnose, drill, flags, nemesis, recorded, replay, rollout, soak, up, validate
+from harness.commands import ab, compare, diagnose, drill, flags, nemesis, recorded, replay, rollout, soak, up, validate
 from harness.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNUSABLE, HarnessError
 
-FAMILIES = (drill, recorded, soak, compare, replay, nemesis, rollout, flags, diagnose, up, validate)
+FAMILIES = (drill, recorded, soak, compare, ab, replay, nemesis, rollout, flags, diagnose, up, validate)
 
 
 class Parser(argparse.ArgumentParser):

@@ -36,6 +36,7 @@ ROOMS = {
     "runner": 4,
     "settings": 4,
     "baseline": 4,
+    "ab": 5,
     "starting": 4,
     "exploring": 5,
     "replaying": 4,

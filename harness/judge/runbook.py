@@ -128,13 +128,15 @@ def compare_means(control: Arm, canary: Arm, *, metric: str = "mean", unit: str 
     )
 
 
-def compare_figures(metric: str, control: float, canary: float, limit: float, op: str, unit: str) -> Comparison:
-    """Two figures as they stand, change against limit: what the runbook's comparison script does."""
+def compare_figures(
+    metric: str, control: float, canary: float, limit: float, op: str, unit: str, shown: str = "ratio"
+) -> Comparison:
+    """Two figures as they stand (in ``shown``), change against limit: what the runbook's comparison script does."""
     if not (math.isfinite(control) and math.isfinite(canary)) or (unit == "ratio" and control <= 0):
         return undecided(metric, "a figure is missing", unit=unit, limit=limit, op=op, method=RUNBOOK)
     change = canary / control - 1 if unit == "ratio" else 100 * (canary - control)
     keeps = change < limit if op == "<" else change > limit
-    old, new = (Estimate(v, Interval(v, v), unit, 1) for v in (control, canary))
+    old, new = (Estimate(v, Interval(v, v), shown, 1) for v in (control, canary))
     point = Interval(change, change)
     verdict = Verdict.PASS if keeps else Verdict.FAIL
     return Comparison(
