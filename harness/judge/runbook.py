@@ -75,7 +75,7 @@ class Moments:
 
 def moments(values: Floats) -> Moments:
     """Of a sample; NaN where it has none."""
-    if len(values) < 2:
+    if len(values) < 2 or not bool(np.isfinite(values).all()):
         return Moments(len(values), math.nan, math.nan)
     return Moments(len(values), float(values.mean()), float(values.var(ddof=1)))
 

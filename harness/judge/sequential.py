@@ -196,7 +196,8 @@ class ErrorEProcess:
 
     @staticmethod
     def _log_mean(logs: Floats) -> float:
-        return float(special.logsumexp(logs)) - math.log(len(logs))
+        most = float(logs.max())
+        return most + math.log(float(np.exp(logs - most).mean()))
 
     @property
     def evidence(self) -> float:

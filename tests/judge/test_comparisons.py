@@ -114,7 +114,7 @@ def test_a_ramp_is_compared_step_by_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "verdict"), [(0.001, Verdict.PASS), (0.005, Verdict.INCONCLUSIVE), (0.02, Verdict.FAIL)]
+    ("rate", "verdict"), [(0.001, Verdict.PASS), (0.006, Verdict.INCONCLUSIVE), (0.02, Verdict.FAIL)]
 )
 def test_error_rates_keep_or_break_an_allowed_increase(rate: float, verdict: Verdict) -> None:
     rng = np.random.default_rng(7)
@@ -139,7 +139,7 @@ def test_shares_overlap_and_robustness_on_both_sides_of_their_limits() -> None:
     late = arm("canary", np.arange(2000) % 100, rng.random(2000) < 0.05)
     assert compare_share("late", late, "<", 0.10).verdict is Verdict.PASS
     assert compare_share("late", late, "<", 0.02).verdict is Verdict.FAIL
-    assert compare_share("late", late, "<", 0.05).verdict is Verdict.INCONCLUSIVE
+    assert compare_share("late", late, "<", float(late.values.mean()) + 0.001).verdict is Verdict.INCONCLUSIVE
     near, far = np.clip(rng.normal(0.95, 0.05, 200), 0, 1), np.clip(rng.normal(0.7, 0.1, 200), 0, 1)
     assert compare_overlap(near).verdict is Verdict.PASS
     assert compare_overlap(far).verdict is Verdict.FAIL
@@ -217,8 +217,9 @@ def test_power_is_that_of_the_formulas() -> None:
     weight = tail_weight_log_normal(0.99, 0.5)
     sample = np.random.default_rng(10).lognormal(0, 0.5, 400_000)
     assert tail_weight(sample, 0.99) == pytest.approx(weight, rel=0.1)
-    # STATISTICS: identical arms, 5 % margin, sigma 0.5: 90 % power with 15,000 requests per arm.
-    assert requests_for_quantile(0.99, 0.05, weight, power=0.90) == pytest.approx(15_000, rel=0.35)
+    # Simulated: identical arms, margin 5 %, sigma 0.5, 5 % canary: PASS in 90 % of cases with 15,000 requests.
+    planned = requests_for_quantile(0.99, 0.05, weight, power=0.90, control_per_canary=19)
+    assert planned == pytest.approx(15_000, rel=0.2)
     assert requests_for_quantile(0.99, 0.05, weight, true_change=0.05) is None
     assert requests_for_mean(0.3) == pytest.approx(175, abs=2)
     assert requests_for_share(0.001, 0.003) == pytest.approx(6168, abs=5)

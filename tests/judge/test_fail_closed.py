@@ -146,9 +146,10 @@ def test_broken_latencies_never_pass(broken: Break) -> None:
     rng = np.random.default_rng(2)
     for case in range(CASES):
         control, canary = _arm("control", rng), _arm("canary", rng)
+        one_only = broken in (ended_early, began_late)  # both alike is a shorter test, which its plan's length forbids
         if case % 3 != 1:
             canary = broken(canary, rng)
-        if case % 3 != 0:
+        if case % 3 == 1 or (case % 3 == 2 and not one_only):
             control = broken(control, rng)
         if broken is untimed and case % 3 == 2:
             continue  # neither says when: two runs that were not concurrent, which is no fault
@@ -163,10 +164,8 @@ def test_broken_errors_never_pass(broken: Break) -> None:
     for case in range(CASES):
         control, canary = (_arm(name, rng, share=0.01) for name in ("control", "canary"))
         canary = broken(canary, rng)
-        if broken is not untimed:
-            alone = {gap, ended_early, began_late} - {gap}
-            if broken not in alone:  # one arm alone cannot know when the other began
-                assert compare_share("late", canary, "<", 0.2).verdict is not Verdict.PASS, broken.__name__
+        if broken not in (untimed, ended_early, began_late):  # one arm alone cannot know when the other began
+            assert compare_share("late", canary, "<", 0.2).verdict is not Verdict.PASS, broken.__name__
         assert compare_error_rate(control, canary, 0.05).verdict is not Verdict.PASS, (broken.__name__, case)
 
 
@@ -195,13 +194,13 @@ def test_broken_series_never_pass() -> None:
 
 def test_broken_counts_never_pass() -> None:
     rng = np.random.default_rng(5)
-    for case in range(200):
+    for case in range(40):
         process = ErrorEProcess()
-        spoiled = int(rng.integers(300))
-        for look in range(300):  # so many fair looks would pass
+        spoiled = int(rng.integers(30))
+        for look in range(30):  # so many fair looks would pass
             share = (math.nan, 0.0, 1.0, -0.5, math.inf)[case % 5] if look == spoiled and case % 2 else 0.05
-            canary = (-1 if case % 4 == 0 else -7) if look == spoiled and not case % 2 else 1
-            found = process.update(canary, 19, share)
+            canary = (-1 if case % 4 == 0 else -7) if look == spoiled and not case % 2 else 10
+            found = process.update(canary, 190, share)
         assert found.verdict is not Verdict.PASS
         assert process.p_value == 1.0
     assert ErrorEProcess().answer().verdict is not Verdict.PASS
