@@ -9,12 +9,21 @@ from harness.commands import (
     rollout_manifests,
     rollout_plan,
     rollout_rehearse,
+    rollout_report,
     rollout_rollback,
     rollout_watch,
 )
 
 # Modules with register(subcommands), in the order `harness rollout --help` shows.
-FAMILIES = (rollout_plan, rollout_gate, rollout_rehearse, rollout_watch, rollout_rollback, rollout_manifests)
+FAMILIES = (
+    rollout_plan,
+    rollout_gate,
+    rollout_rehearse,
+    rollout_watch,
+    rollout_rollback,
+    rollout_manifests,
+    rollout_report,
+)
 
 
 def register(commands: Any) -> None:
