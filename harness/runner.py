@@ -170,6 +170,8 @@ class ExperimentRun:
         try:
             self._writer.event("flags_set", wanted=wanted, before=before, after=client.features())
             yield
+            if entry is not None and (why := self._ledger.relieved(entry)):
+                raise Aborted(f"the guardian put the flags back under us: {'; '.join(why)}")
         finally:
             if entry is not None:
                 self._ledger.healed(entry, apply(recipe))

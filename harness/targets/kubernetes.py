@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # the client library is imported when a cluster is spoken to,
     from harness.targets.kubernetes_cluster import Cluster, Pod
 
 _POLL_S = 0.25
-_TUNNEL_START_S = 20.0
+_TUNNEL_START_S = 60.0  # kubeconfig may name a program that fetches credentials
 TUNNEL = ("-m", "harness.targets.kubernetes_tunnel")
 HEAL = ("-m", "harness.targets.kubernetes_heal")
 
