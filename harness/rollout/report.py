@@ -14,7 +14,6 @@ from typing import Any
 from harness.judge.gate import Answer, Decision, GateResult
 from harness.judge.phase_gate import Evidence, judge_gate
 from harness.rollout.evidence import collect
-from harness.rollout.words import interval_text, measured_text
 from harness.scenario.incidents import IncidentList
 from harness.scenario.rollout import Phase, Plan
 
@@ -74,7 +73,7 @@ def _context(
         for result in reversed(results):
             for answer in result.answers:
                 if answer.criterion.key in keys and answer.kind == "criterion" and _known(answer):
-                    return f"{measured_text(answer)} {_bounds(answer)}".strip()
+                    return f"{answer.measured_text} {_bounds(answer)}".strip()
         return BLANK
 
     back = last.rollback
@@ -101,7 +100,7 @@ def _known(answer: Answer) -> bool:
 
 
 def _bounds(answer: Answer) -> str:
-    text = interval_text(answer)
+    text = answer.interval_text
     return f"({text})" if text else ""
 
 
@@ -116,7 +115,7 @@ def _row(result: GateResult) -> dict[str, str]:
 
 
 def _attested(answer: Answer) -> str:
-    return f"{answer.criterion.text}: {measured_text(answer)}. {answer.reason}".rstrip(". ")
+    return f"{answer.criterion.text}: {answer.measured_text}. {answer.reason}".rstrip(". ")
 
 
 def _incidents(listed: IncidentList | None) -> Incidents:
