@@ -39,26 +39,32 @@ class DualMemoryOn(Fault):
 
 
 class _Forming(Observer):
-    """Effect: consolidation runs, which it does only for dual memory. Healed: it stands still."""
+    """Effect: off before, on now, and consolidation runs, as for dual memory only. Healed: it stands still."""
 
     def __init__(self, client: EngramClient) -> None:
         self._client = client
         self._before = 0
+        self._was_on = False
         self._still = 0
         self._last = -1
         self._interval_s = 0.0
 
     def baseline(self) -> dict[str, Any]:
         self._before, self._interval_s = self._look()
+        self._was_on = bool(self._client.features()[FLAG])
         self.patience_s = 5.0 + 3 * self._interval_s
-        return {"runs": self._before, FLAG: self._client.features()[FLAG]}
+        return {"runs": self._before, FLAG: self._was_on}
 
     def heal_begins(self) -> None:
         self._still, self._last = 0, -1
 
     def effective(self) -> Observation:
+        if self._was_on:
+            return Observation(False, f"{FLAG} was on before")
         runs, _ = self._look()
-        return Observation(runs > self._before, f"consolidation ran {runs - self._before} times since")
+        listed = bool(self._client.features()[FLAG])
+        text = f"{FLAG} is {listed}; consolidation ran {runs - self._before} times since"
+        return Observation(listed and runs > self._before, text)
 
     def healed(self) -> Observation:
         runs, _ = self._look()

@@ -103,7 +103,7 @@ def _case(judged: JudgedSession, case: JudgedCase, counts: bool, anchor: str, ho
         "load": [],
         "events": [],
         "events_left_out": 0,
-        "prometheus": {},
+        "prometheus": {"why": "", "signals": [], "alerts": []},
     }
     if case.judgement is not None:
         found |= _judged_parts(case.judgement, hover)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,10 @@ from harness.faults.cpu_quota import CpuQuota
 from harness.faults.deleted_log import DeletedLog
 from harness.faults.disk_full import DiskFull
 from harness.faults.double_crash import DoubleCrash
+from harness.faults.dual_memory_on import FLAG, DualMemoryOn
 from harness.faults.file_descriptors import FileDescriptors
 from harness.faults.flag_flapping import FlagFlapping
+from harness.faults.flag_walk import FLAGS, FlagWalk
 from harness.faults.global_latency import RecallLatency
 from harness.faults.graceful_restart import GracefulRestart
 from harness.faults.half_open import HalfOpen
@@ -67,6 +69,7 @@ class Dose:
     fault: Fault
     half: Fault | Way
     half_text: str
+    before: dict[str, bool] = field(default_factory=dict)  # flags as they have to be first; put back afterwards
 
     @property
     def name(self) -> str:
@@ -101,6 +104,15 @@ def _stopped_and_gone_on(target: Target, client: EngramClient) -> None:
     process_of(target).send(signal.SIGCONT)
 
 
+def _on_and_off(target: Target, client: EngramClient) -> None:
+    client.set_features(**{FLAG: True})
+    client.set_features(**{FLAG: False})
+
+
+def _one_combination(target: Target, client: EngramClient) -> None:
+    client.set_features(**dict.fromkeys(FLAGS, False))
+
+
 def _second_name_only(target: Target, client: EngramClient) -> None:
     """As the fault begins, without the deletion; its own recipe takes the second name away."""
     path = log_file(target)
@@ -126,6 +138,8 @@ DOSES: tuple[Dose, ...] = (
     _numbers(BindingCorruption(0.5), BindingCorruption(0.25)),
     _numbers(RecallLatency(40.0), RecallLatency(20.0)),
     _numbers(FlagFlapping(0.25), FlagFlapping(0.5)),
+    Dose(FlagWalk(0.1), _one_combination, "one combination of all"),
+    Dose(DualMemoryOn(), _on_and_off, "turned on, and off at once", {FLAG: False}),
     Dose(BadConfiguration("out_of_range"), _back_at_once, "restarted with its own configuration"),
     Dose(BadConfiguration("not_toml"), _back_at_once, "restarted with its own configuration"),
     Dose(ProcessCrash(), _back_at_once, "killed, and back before anybody looks"),

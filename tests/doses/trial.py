@@ -97,6 +97,7 @@ class Bench:
                 for act in late:
                     act()
 
+        undo += _flags_first(case, dose.before)
         fault = self._false(dose, lie, case, undo, late)
         patience = _PATIENCE_S.get(lie)
         injection = Injection(
@@ -146,6 +147,21 @@ class Bench:
             made = Case(self._folder / f"{sort}-{number}", proxy=sort == "proxy", shim=sort == "shim")
             self._cases[sort, number] = self._stack.enter_context(made)
         return self._cases[sort, number]
+
+
+def _flags_first(case: Case, wanted: dict[str, bool]) -> list[Callable[[], None]]:
+    """Set the flags a dose has to find; answers what puts them back."""
+    if not wanted:
+        return []
+    with case.target.client() as client:
+        found = client.features()
+        client.set_features(**wanted)
+
+    def back() -> None:
+        with case.target.client() as client:
+            client.set_features(**{name: found[name] for name in wanted})
+
+    return [back]
 
 
 def _gone(case: Case) -> list[str]:
