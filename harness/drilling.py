@@ -22,6 +22,7 @@ from typing import Any
 import harness
 from harness.clock import Clock, SystemClock
 from harness.errors import Aborted, Inconclusive, NotExercised, NothingDone, RecordError, UsageError
+from harness.experiment import Experiment
 from harness.faults.base import Fault
 from harness.faults.composition import lives_in_process, parts_of
 from harness.faults.dry_run import would_be_done
@@ -32,8 +33,10 @@ from harness.judge.checks import Bound, Check
 from harness.judge.measured import CaseContext, Outcome
 from harness.judge.summary import CaseSummary
 from harness.model import Status, Verdict
+from harness.monitoring.assets import load_spec
+from harness.monitoring.expectations import AlertPlan, alert_plan
 from harness.report.session import JudgedCase, judge_folder
-from harness.runner import Experiment, ExperimentRun
+from harness.runner import ExperimentRun
 from harness.scenario.abort import AbortCondition, applicable, load_abort_conditions
 from harness.scenario.profiles import Profile, load_profile
 from harness.scenario.rollout_file import load_plan_file, load_quantities
@@ -41,7 +44,7 @@ from harness.scenario.slo import Objectives, load_objectives
 from harness.scenario.watch import load_watch, triggers_of
 from harness.scenario.workload import Workload, load_workload
 from harness.settings import Settings
-from harness.starting import TargetMaker, monitoring_assets
+from harness.starting import TargetMaker, monitoring_assets, monitoring_beside
 from harness.targets.attached import AttachedTarget
 from harness.targets.base import DOCKER, Target
 from harness.timeline.jsonl import write_json_atomically
@@ -49,6 +52,7 @@ from harness.timeline.record import CaseWriter, read_case
 
 # Of the runbook's 15 s between scrapes this makes one: closer ones would cost the target what is measured of it.
 MOST_MONITORING_SCALE = 15.0
+MOST_EMBEDDED_SCALE = 60.0  # a scrape every quarter of a second
 
 
 class Limits:
@@ -87,7 +91,27 @@ class DrillSession:
             assets=assets,
             prometheus_flags=flags,
             place=settings.place,
+            beside=monitoring_beside(settings.scenarios_dir, self.monitoring_scale) if settings.embedded else None,
         )
+
+    @property
+    def monitoring_scale(self) -> float:
+        """What the windows of the Prometheus that watches this session's targets are divided by; 1 for one of others.
+
+        Beside an embedded target twice the drills' own scale: alerts look over windows that drills do not have.
+        """
+        if self.settings.embedded:
+            return min(2 * self.profile.time_scale, MOST_EMBEDDED_SCALE)
+        return min(self.profile.time_scale, MOST_MONITORING_SCALE) if self.settings.target == DOCKER else 1.0
+
+    def alert_plan(self, name: str) -> AlertPlan:
+        """How long an alert may take to fire and to be resolved here. Raises :class:`UsageError` for an unknown one."""
+        return alert_plan(load_spec(self.settings.scenarios_dir), name, self.monitoring_scale)
+
+    def alert_limit(self, name: str, step: str) -> Bound:
+        """The bound of ``outcome.alert_time_s(step=…)``, s: ``firing`` or ``resolved``."""
+        plan = self.alert_plan(name)
+        return Bound(plan.fires_s if step == "firing" else plan.resolves_s, f"{name}.{step}_s", plan.source)
 
     def load_named(self, name: str) -> Workload:
         """The load ``scenarios/NAME.toml`` at the profile's rate. Raises :class:`~harness.errors.ConfigError`."""
@@ -190,6 +214,7 @@ class Drill:
         once: str | None = None,
         flags: Mapping[str, bool | float] | None = None,
         panel: bool = False,
+        alert: str | None = None,
     ) -> Outcome:
         """Run the experiment around ``fault`` and answer its measured values.
 
@@ -197,7 +222,8 @@ class Drill:
         ``then`` is the rollback that is carried out while the fault is in force: when the trigger ``once`` of the
         runbook's plan is met, or else after the time faults are held. ``flags`` are in force before the fault, where
         it is not blended recall for the cohort; ``panel`` asks a panel of undisturbed memories the same questions all
-        along.
+        along. ``alert`` names the alert of ``scenarios/monitoring.toml`` that must fire for the fault and be resolved
+        after it; the phases wait for it.
 
         Raises :class:`Aborted`, :class:`NotExercised` or :class:`Inconclusive` where the assertions that follow would
         mean nothing, and :class:`~harness.errors.CapabilityMissing` where the target lacks something.
@@ -206,6 +232,11 @@ class Drill:
             raise UsageError("a drill runs one experiment", where=self.name, hint="write a second test")
         self._ran = True
         session = self.session
+        requires = self._requires | set(fault.requires) | set(then.requires if then else ())
+        wants = fault.wants
+        if alert is not None or "prometheus" in requires:
+            wants = wants | {"prometheus"}
+            requires = requires | {"prometheus"} | ({"host.prometheus"} if session.settings.embedded else set())
         experiment = Experiment(
             name=self.name,
             fault=fault,
@@ -214,20 +245,21 @@ class Drill:
             objectives=session.objectives,
             seed=session.settings.seed,
             cohort_rate=self._cohort_rate if (flags or {}).get("blended_recall", True) else 0.0,
-            requires=self._requires | set(fault.requires) | set(then.requires if then else ()),
+            requires=requires,
             aborts=session.aborts_for(fault, rolled_back=then is not None),
             wait_s=session.settings.wait_s,
             attempt=self._attempt,
             remedy=session.remedy_of(then, once) if then is not None else None,
             flags=flags,
             panel=panel,
+            alert=session.alert_plan(alert) if alert is not None else None,
             facts=session_facts(session.settings),
         )
         if session.settings.dry_run:
             raise NothingDone(self._would_do(experiment))
         writer = CaseWriter(self.folder, self._clock)
         with Ledger(self.folder / "ledger.jsonl", clock=self._clock) as ledger:
-            target = session.new_target(self.folder, ledger, fault.wants)
+            target = session.new_target(self.folder, ledger, wants)
             ExperimentRun(experiment, target, writer, ledger, clock=self._clock, progress=self._progress).run()
         summary = CaseSummary(read_case(self.folder))
         self._raise_if_meaningless()

@@ -44,3 +44,10 @@ def nemesis(drill: Any) -> Callable[[str], Composition]:
         return plan.composition(session.settings.seed, round(session.profile.fault_s * 1000))
 
     return drawn
+
+
+@pytest.fixture
+def alert_limit(drill: Any) -> Callable[..., Any]:
+    """``alert_limit("EngramDown", step="firing")``: the longest an alert may take, from its own rule."""
+    found: Callable[..., Any] = drill.session.alert_limit
+    return found

@@ -4,67 +4,44 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from harness.clock import Clock, SystemClock
 from harness.engram.capabilities import Capabilities
 from harness.engram.client import EngramClient
 from harness.errors import Aborted, CapabilityMissing, HarnessError, NotExercised
+from harness.experiment import Experiment
 from harness.faults import capability
 from harness.faults.abort_watch import AbortWatch
-from harness.faults.base import Fault
 from harness.faults.composition import injection_for
 from harness.faults.flags import CANARY, flags_recipe
 from harness.faults.ledger import Ledger
 from harness.faults.no_fault import NoFault
 from harness.faults.recipe import apply
-from harness.faults.remedy import RemedyPlan, RemedyStage, prepared
+from harness.faults.remedy import RemedyStage, prepared
 from harness.judge.case import baseline_conditions
 from harness.judge.summary import CaseSummary
 from harness.load.plan import LoadPlan
 from harness.load.statistics import LiveStats
 from harness.load.supervisor import LoadSupervisor
 from harness.model import Status, Verdict
+from harness.probes.alerts import AlertProbe
 from harness.probes.machine import host_probe, memory_share, process_probe
 from harness.probes.panel import panel_probe, store_panel
 from harness.probes.poller import Poller
 from harness.probes.prometheus import keep_series_of
 from harness.probes.service import service_probes
 from harness.scenario.abort import AbortCondition
-from harness.scenario.profiles import Profile
-from harness.scenario.slo import Objectives
-from harness.scenario.workload import Workload
 from harness.targets.base import Target
 from harness.timeline.record import CaseWriter, read_case
 
 WARM_UP_S = 1.5  # connections, caches and the allocator's first growth; part of no window
 TICK_S = 0.25  # how often abort conditions are looked at
+ALERT_PATIENCE = 1.5  # of the time an alert may take
 _SETTLE_S = 20.0
 _WATCH_STEP_S = 1.0
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One case: a fault, the load it happens under, and the limits it is judged by."""
-
-    name: str
-    fault: Fault
-    workload: Workload
-    profile: Profile
-    objectives: Objectives
-    seed: int
-    cohort_rate: float
-    requires: frozenset[str] = frozenset()
-    aborts: tuple[AbortCondition, ...] = ()
-    wait_s: float = 0.0  # for a target that another harness holds
-    attempt: int = 1
-    remedy: RemedyPlan | None = None  # carried out while the fault is in force
-    flags: Mapping[str, bool | float] | None = None  # in force before the fault; None: blended recall for the cohort
-    panel: bool = False
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class ExperimentRun:
@@ -91,6 +68,7 @@ class ExperimentRun:
         self._begun = math.nan
         self._never = threading.Event()
         self._watch = AbortWatch(experiment.aborts, self._readings, on_trip=self._tripped, clock=self._clock)
+        self._alerts: AlertProbe | None = None
         self._before: LiveStats | None = None
         self._offering = False
         self._may_be_down = False
@@ -179,7 +157,7 @@ class ExperimentRun:
     def _start_load(self, client: EngramClient) -> LoadSupervisor:
         experiment = self.experiment
         profile = experiment.profile
-        longest = (profile.baseline_s + profile.fault_s + profile.after_s) * 2 + 600.0
+        longest = (profile.baseline_s + profile.fault_s + profile.after_s) * 2 + 600.0 + self._longest_alert_s
         plan = LoadPlan(
             workload=experiment.workload,
             base_url=self._target.base_url,
@@ -202,6 +180,9 @@ class ExperimentRun:
         self._probes = service_probes(client, self._target.capabilities.names, metrics, self._clock)
         self._probes += [host_probe(pid, metrics, self._clock), process_probe(pid, metrics, self._clock)]
         self._probes += [panel_probe(client, metrics, self._clock)] if experiment.panel else []
+        if self._target.prometheus_url is not None and experiment.alert is not None:
+            self._alerts = AlertProbe(self._target.prometheus_url, metrics, self._clock)
+            self._probes.append(self._alerts)
         for probe in self._probes:
             probe.start()
         self._writer.event("load_started", t0=load.start())
@@ -246,6 +227,11 @@ class ExperimentRun:
         return not bad
 
     @property
+    def _longest_alert_s(self) -> float:
+        alert = self.experiment.alert
+        return 0.0 if alert is None else ALERT_PATIENCE * (alert.fires_s + alert.resolves_s)
+
+    @property
     def _abort_s(self) -> float:
         return self.experiment.objectives.limits["drill_abort_s"].value
 
@@ -258,7 +244,8 @@ class ExperimentRun:
             record=self._event,
             clock=self._clock,
             cancel=self._watch.tripped,
-            hold_s=profile.fault_s if remedy is None else remedy.longest_s(profile.fault_s, profile.after_s),
+            hold_s=self._longest_alert_s
+            + (profile.fault_s if remedy is None else remedy.longest_s(profile.fault_s, profile.after_s)),
             observe_heal_s=self._abort_s,
         )
         hold_s = min(profile.fault_s, fault.longest_hold_s)
@@ -269,6 +256,8 @@ class ExperimentRun:
             if injection.effective is None:
                 return  # nothing to hold: the judge says NOT_EXERCISED
             self._writer.event("fault_in_force")
+            if self.experiment.alert is not None:
+                self._until_alert("firing", self.experiment.alert.fires_s, "alert")
             if remedy is None:
                 self._wait(hold_s, "fault")
             else:
@@ -295,6 +284,8 @@ class ExperimentRun:
         """Watch for ``after_s``, and on until every signal is back or the abort limit has passed."""
         profile = self.experiment.profile
         begun = self._clock.now()
+        if self.experiment.alert is not None:
+            self._until_alert("inactive", self.experiment.alert.resolves_s, "resolving")
         self._wait(profile.after_s, "recovery")
         while self._clock.now() - begun < max(self._abort_s, profile.after_s):
             summary = CaseSummary(read_case(self._writer.folder))
@@ -303,6 +294,16 @@ class ExperimentRun:
             self._wait(_WATCH_STEP_S, "recovery")
 
     # waiting, watching, ending
+
+    def _until_alert(self, state: str, expected_s: float, phase: str) -> None:
+        """Wait until the case's alert is in ``state``, or so long that it is late beyond doubt."""
+        assert self.experiment.alert is not None
+        name, end = self.experiment.alert.name, self._clock.now() + ALERT_PATIENCE * expected_s
+        while (left := end - self._clock.now()) > 0:
+            if self._alerts is not None and self._alerts.state(name) == state:
+                self._writer.event("alert_seen", alert=name, state=state)
+                return
+            self._wait(min(TICK_S, left), phase)
 
     def _wait(self, seconds: float, phase: str) -> None:
         """Let time pass while abort conditions are looked at and people are told."""
@@ -374,26 +375,5 @@ class ExperimentRun:
 
     def _manifest(self, missing: dict[str, str] | None = None) -> None:
         """Write it; before the target is there, only what this machine is ``missing`` is known of capabilities."""
-        experiment = self.experiment
         found = Capabilities(frozenset(), missing) if missing is not None else self._target.capabilities
-        self._writer.manifest(
-            {
-                "case": experiment.name,
-                "attempt": experiment.attempt,
-                "started": self._clock.wall(),
-                "seed": experiment.seed,
-                "fault": {**experiment.fault.to_json(), "text": experiment.fault.describe()},
-                "cohort_rate": experiment.cohort_rate,
-                "workload": experiment.workload.as_json(),
-                "profile": experiment.profile.as_json(),
-                "slo": experiment.objectives.as_json(),
-                "aborts": [condition.as_json() for condition in experiment.aborts],
-                "target": self._target.describe(),
-                "capabilities": {
-                    "present": sorted(found.names),
-                    "missing": dict(found.reasons),
-                },
-                **experiment.facts,
-                **(experiment.remedy.as_json() if experiment.remedy else {}),
-            }
-        )
+        self._writer.manifest(self.experiment.manifest(self._target.describe(), found, self._clock.wall()))

@@ -14,6 +14,7 @@ from harness.prometheus.client import authorisation, credentials
 from harness.targets.attached import AttachedTarget
 from harness.targets.base import DOCKER, EMBEDDED, Target
 from harness.targets.embedded import EmbeddedTarget
+from harness.targets.prometheus_process import MonitoredTarget, WriteAssets, prometheus_program
 from harness.targets.proxied import ProxiedTarget
 
 if TYPE_CHECKING:  # Docker's libraries are imported where a Docker target is asked for
@@ -51,6 +52,10 @@ def see_grafana(url: str) -> None:
         transport.close()
 
 
+# What writes a local Prometheus's configuration, and its --query.lookback-delta in seconds.
+Beside = tuple[WriteAssets, float]
+
+
 def silent(text: str) -> None:
     """Says nothing."""
 
@@ -77,6 +82,7 @@ class TargetMaker:
         assets: Callable[[Path], object] | None = None,
         prometheus_flags: Sequence[str] = (),
         place: Place | None = None,
+        beside: Beside | None = None,
         say: Callable[[str], None] = silent,
     ) -> None:
         if prometheus_url is not None:
@@ -91,6 +97,7 @@ class TargetMaker:
         self._grafana_url = grafana_url
         self._assets = assets
         self._prometheus_flags = tuple(prometheus_flags)
+        self._beside = beside
         self._images = _images(self._defects, say) if target == DOCKER else None
         self._place = place
 
@@ -98,11 +105,15 @@ class TargetMaker:
         """A target that is not started yet.
 
         ``wants``: ``proxy`` puts the network fault proxy in front of it, where it may be harmed; ``disk_shim`` puts
-        the disk shim between it and its files, where it is ours to start. ``port`` 0: any free one.
+        the disk shim between it and its files, where it is ours to start; ``prometheus`` starts one beside an embedded
+        target, where the program is installed. ``port`` 0: any free one.
         """
         target = self._bare(folder, ledger, shimmed="disk_shim" in wants, port=port)
         if "proxy" in wants and target.owned:
-            return ProxiedTarget(target, folder, register=ledger.register_process)
+            target = ProxiedTarget(target, folder, register=ledger.register_process)
+        if "prometheus" in wants and self._beside is not None and prometheus_program() is not None:
+            write, lookback_s = self._beside  # outermost: it scrapes on the way that faults of the network lie on
+            target = MonitoredTarget(target, folder, write, lookback_s=lookback_s, register=ledger.register_process)
         return target
 
     def _bare(self, folder: Path, ledger: Ledger, *, shimmed: bool, port: int) -> Target:
@@ -154,6 +165,18 @@ def monitoring_assets(scenarios: Path, time_scale: float) -> tuple[Callable[[Pat
         return write_assets(folder, spec, engram=engram, time_scale=time_scale, api_key_file=key)
 
     return write, (f"--query.lookback-delta={round(lookback_s(time_scale) * 1000)}ms",)
+
+
+def monitoring_beside(scenarios: Path, time_scale: float) -> Beside:
+    """What a Prometheus process beside an embedded target needs. Raises :class:`ConfigError`."""
+    from harness.monitoring.assets import load_spec, lookback_s, write_assets
+
+    spec = load_spec(scenarios)
+
+    def write(folder: Path, engram: str, key: str | None) -> object:
+        return write_assets(folder, spec, engram=engram, time_scale=time_scale, api_key_file=key)
+
+    return write, lookback_s(time_scale)
 
 
 def _images(defects: Sequence[str], say: Callable[[str], None]) -> Images:

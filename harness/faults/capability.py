@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from harness.errors import HostCapabilityMissing
+from harness.errors import CapabilityMissing, HostCapabilityMissing
 from harness.faults.cgroup import controller_home, try_group
 from harness.targets.base import Target
 
@@ -32,6 +32,9 @@ def missing(names: Iterable[str], target: Target | None) -> dict[str, str]:
             why = _host(name)
             if why:
                 found[name] = why
+        elif target is not None and name == "prometheus":
+            if target.prometheus_url is None:
+                found[name] = NEEDED[name]
         elif target is not None and name not in target.capabilities:
             found[name] = target.capabilities.reasons.get(name, NEEDED.get(name, "unknown capability"))
     return found
@@ -41,7 +44,10 @@ def require(names: Iterable[str], target: Target) -> None:
     """Raise :class:`CapabilityMissing` naming what is not there and why."""
     wanted = list(names)
     require_host(wanted)
-    target.capabilities.require([n for n in wanted if not n.startswith(HOST_PREFIX)], where=target.base_url)
+    if "prometheus" in wanted and target.prometheus_url is None:
+        raise CapabilityMissing(f"the target lacks prometheus ({NEEDED['prometheus']})", where=target.base_url)
+    known = [name for name in wanted if not name.startswith(HOST_PREFIX) and name != "prometheus"]
+    target.capabilities.require(known, where=target.base_url)
 
 
 def require_host(names: Iterable[str]) -> None:
@@ -59,6 +65,7 @@ NEEDED = {
     "data_dir": "only a target started here has its data where they can be reached",
     "proxy": "the target was not started behind the fault proxy",
     "disk_shim": "the target was not started with the disk shim",
+    "prometheus": "no Prometheus watches the target: give --prometheus-url",
 }
 
 
@@ -145,7 +152,12 @@ def _packet_filter() -> str:
     return f"iptables does not work: {said.strip()[:120]}" if done.returncode not in (0, 1) or unfit else ""
 
 
+def _prometheus() -> str:
+    return "" if shutil.which("prometheus") else "prometheus is not installed (Debian: apt-get install prometheus)"
+
+
 _PROBES: dict[str, Callable[[], str]] = {
+    "host.prometheus": _prometheus,
     "host.prlimit": _limits,
     "host.cgroup_cpu": _group("cpu"),
     "host.cgroup_memory": _group("memory"),

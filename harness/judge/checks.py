@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from harness.judge import alerting, rollback
 from harness.judge import panel as _panel  # noqa: F401 - registers what a panel of undisturbed memories is asked for
 from harness.judge import quantities_recall as _register  # noqa: F401 - registers what recalls are asked for
-from harness.judge import rollback
 from harness.judge.intervals import exactly
 from harness.judge.quantities import QUANTITIES, measure
 from harness.judge.summary import CaseSummary
@@ -136,6 +136,8 @@ def estimate_of(summary: CaseSummary, check: Check) -> Estimate:
         return summary.recovery_estimate(check.arguments.get("signal"))
     if check.name == "step_time_s":
         return rollback.step_time(summary.view, str(check.arguments.get("step")))
+    if check.name == "alert_time_s":
+        return alerting.alert_time(summary.view, str(check.arguments.get("step")))
     if check.name.startswith("acknowledged_memories."):
         return _read_back_estimate(summary, check.name.removeprefix("acknowledged_memories."))
     return no_estimate("", f"'{check.name}' is no quantity this version knows")

@@ -166,6 +166,11 @@ class Outcome:
         return Measured(self._context, "case", "step_time_s", {})
 
     @property
+    def alert_time_s(self) -> Measured:
+        """Seconds until the alert was pending, fired, was resolved: ``alert_time_s(step="firing")``."""
+        return Measured(self._context, "case", "alert_time_s", {})
+
+    @property
     def recovery_time_s(self) -> Measured:
         """Seconds from the heal until every signal, the fault's own effect included, was back for good."""
         return Measured(self._context, "case", "recovery_time_s", {})

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.judge import rollback, witness
+from harness.judge import alerting, rollback, witness
 from harness.judge import view as seen
 from harness.judge.intervals import clustered_share, exactly, mean, quantile, share
 from harness.judge.view import CaseView, answered, attempted, blocks, recalls, service_ms
@@ -361,3 +361,9 @@ def rss_growth_mb_per_h(view: CaseView, window: Window) -> Estimate:
 def open_files_growth(view: CaseView, window: Window) -> Estimate:
     """Growth of the target's open file descriptors over the window."""
     return witness.open_files_growth(view, window)
+
+
+@quantity()
+def alert_active_ratio(view: CaseView, window: Window) -> Estimate:
+    """Share of readings in which the case's alert was pending or firing."""
+    return alerting.active_ratio(view, window)

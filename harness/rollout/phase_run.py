@@ -16,10 +16,11 @@ from typing import Any
 from harness.clock import Clock, SystemClock
 from harness.drilling import engram_toml, software_facts
 from harness.errors import Aborted, EnvironmentUnusable, HarnessError, NotExercised
+from harness.experiment import Experiment
 from harness.faults.ledger import Ledger
 from harness.faults.no_fault import NoFault
 from harness.rollout.plan import Phase, Plan
-from harness.runner import Experiment, ExperimentRun
+from harness.runner import ExperimentRun
 from harness.scenario.profiles import Profile, load_profile
 from harness.scenario.slo import load_objectives
 from harness.scenario.workload import Workload, load_workload

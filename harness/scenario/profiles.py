@@ -22,6 +22,7 @@ FAMILIES = (
     "composed",
     "rollback",
     "phase0",
+    "monitoring",
 )
 DOSES = ("semantic_latency_ms", "consolidation_fail_rate", "binding_corruption_rate")
 

@@ -20,7 +20,7 @@ from harness.targets.base import ProcessIdentity, Register, Target, identify, sc
 
 # The child waits for one byte before it becomes the server, so that its pid can be made durable first; where we die
 # before that, it reads the end of the pipe and is gone. exec keeps pid and start time.
-_GATE = "import os,sys\nos.read(0,1) or os._exit(0)\nos.execv(sys.argv[1],sys.argv[1:])"
+GATE = "import os,sys\nos.read(0,1) or os._exit(0)\nos.execv(sys.argv[1],sys.argv[1:])"
 _POLL_S = 0.02
 _TAIL_BYTES = 16 * 1024
 SERVER = ("-m", "harness.reference")
@@ -240,7 +240,7 @@ class EmbeddedTarget(Target):
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", **self._env}
         try:
             child = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _GATE, *command],
+                [sys.executable, "-I", "-S", "-c", GATE, *command],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

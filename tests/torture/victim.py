@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from harness.errors import HarnessError
+from harness.experiment import Experiment
 from harness.faults import guarding as guarding_module
 from harness.faults import injection as injection_module
 from harness.faults.base import Fault
 from harness.faults.catalogue import fault_from_json
 from harness.faults.injection import Injection
 from harness.faults.ledger import Ledger
-from harness.runner import Experiment, ExperimentRun
+from harness.runner import ExperimentRun
 from harness.scenario.profiles import load_profile
 from harness.scenario.slo import load_objectives
 from harness.scenario.workload import Clustered, load_workload
