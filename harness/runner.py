@@ -27,6 +27,7 @@ from harness.load.plan import LoadPlan
 from harness.load.statistics import LiveStats
 from harness.load.supervisor import LoadSupervisor
 from harness.model import Status, Verdict
+from harness.monitoring.annotations import Annotator
 from harness.probes.alerts import AlertProbe
 from harness.probes.machine import host_probe, memory_share, process_probe
 from harness.probes.panel import panel_probe, store_panel
@@ -69,6 +70,7 @@ class ExperimentRun:
         self._never = threading.Event()
         self._watch = AbortWatch(experiment.aborts, self._readings, on_trip=self._tripped, clock=self._clock)
         self._alerts: AlertProbe | None = None
+        self._marks: Annotator | None = None
         self._before: LiveStats | None = None
         self._offering = False
         self._may_be_down = False
@@ -82,7 +84,7 @@ class ExperimentRun:
         self._begun = self._writer.event("run_started")
         try:
             self._stages()
-            self._writer.event("run_ended")
+            self._event("run_ended")
         except CapabilityMissing as error:
             self._writer.event("unsupported", reason=str(error))
             raise
@@ -209,9 +211,9 @@ class ExperimentRun:
         self._writer.event("settled", bindings=previous, steady=steady >= 3)
 
     def _baseline(self) -> None:
-        self._writer.event("baseline_started")
+        self._event("baseline_started")
         self._wait(self.experiment.profile.baseline_s, "baseline")
-        self._writer.event("baseline_ended")
+        self._event("baseline_ended")
 
     def _steady(self) -> bool:
         """Whether the steady state was established; where not, nothing is injected.
@@ -266,7 +268,7 @@ class ExperimentRun:
         if injection.relieved:
             raise Aborted(f"the guardian healed the fault under us: {'; '.join(injection.relieved)}")
         if remedy is None:
-            self._writer.event("after_started")
+            self._event("after_started")
 
     def _roll_back(self, remedy: RemedyStage, hold_s: float) -> None:
         """Wait for the trigger (or the fault's time), roll back, watch recovery with the fault still in force."""
@@ -276,9 +278,9 @@ class ExperimentRun:
         self._show("rollback", 0.0)
         remedy.carry_out()
         self._may_be_down = self.experiment.fault.takes_target_down
-        self._writer.event("after_started")
+        self._event("after_started")
         self._after()
-        self._writer.event("after_ended")
+        self._event("after_ended")
 
     def _after(self) -> None:
         """Watch for ``after_s``, and on until every signal is back or the abort limit has passed."""
@@ -356,6 +358,13 @@ class ExperimentRun:
 
     def _event(self, event: str, /, **fields: Any) -> None:
         self._writer.event(event, **fields)
+        if self._marks is None and self._target.grafana_url is not None:
+            experiment = self.experiment
+            self._marks = Annotator(
+                self._target.grafana_url, experiment.name, experiment.fault.describe(), self._writer.event
+            )
+        if self._marks is not None:
+            self._marks.mark(event)
 
     def _probes_stop(self) -> None:
         for probe in self._probes:
@@ -370,6 +379,8 @@ class ExperimentRun:
             if self._load is not None and self._target.prometheus_url is not None:
                 keep_series_of(self._target.prometheus_url, self._writer, self._begun, self._clock)
         finally:
+            if self._marks is not None:
+                self._marks.close()
             self._target.stop()
             self._writer.close()
 
