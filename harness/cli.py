@@ -9,10 +9,38 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import harness
-from harness.commands import ab, compare, diagnose, drill, flags, nemesis, recorded, replay, rollout, soak, up, validate
+from harness.commands import (
+    ab,
+    compare,
+    diagnose,
+    drill,
+    flags,
+    nemesis,
+    recorded,
+    replay,
+    rollout,
+    soak,
+    up,
+    validate,
+    validate_monitoring,
+)
 from harness.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNUSABLE, HarnessError
 
-FAMILIES = (drill, recorded, soak, compare, ab, replay, nemesis, rollout, flags, diagnose, up, validate)
+FAMILIES = (
+    drill,
+    recorded,
+    soak,
+    compare,
+    ab,
+    replay,
+    nemesis,
+    rollout,
+    flags,
+    diagnose,
+    up,
+    validate,
+    validate_monitoring,
+)
 
 
 class Parser(argparse.ArgumentParser):
