@@ -62,14 +62,14 @@ class _Load:
             for number in range(100_000):
                 if self._stop.is_set():
                     return
-                if number % 12 == 0:  # a new cluster now and then, so that concepts go on being formed
+                if number % 6 == 0:  # a new cluster now and then, so that concepts go on being formed
                     centre = rng.normal(size=768) / np.sqrt(768)
                 vector = centre + rng.normal(size=768) * 0.5 / np.sqrt(768)
                 embedding = [round(float(x), 5) for x in vector / np.linalg.norm(vector)]
                 client.remember(f"memory {number}", memory_id=f"m-{number:06d}", embedding=embedding)
                 for user in range(4):
                     client.recall(embedding=embedding, user=f"user-{(number + user) % 40}")
-                self._stop.wait(0.02)
+                self._stop.wait(0.01)
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +99,7 @@ def _evaluated(client: PrometheusClient, load: _Load) -> bool:
     assert load.runs(), "the load has ended"
     coherence = client.query("engram:concept_coherence").value()
     age = client.query('time() - min(process_start_time_seconds{job="engram"})').value() or 0.0
+    formed = client.query("increase(engram_concepts_formed_total[1m])").value() or 0.0
     penalty = client.query("engram:fan_effect_penalty:average_5m").value()
     # The longest range of those that need two samples is 3 days: everything else has them after a few scrapes.
-    return coherence is not None and penalty is not None and age > 8.0
+    return coherence is not None and penalty is not None and formed > 0.0 and age > 8.0

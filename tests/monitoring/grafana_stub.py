@@ -66,19 +66,32 @@ class LyingPrometheus(_Server):
     def __init__(self, behind: str, change: Change = unchanged) -> None:
         super().__init__()
         self._behind = behind
+        self._client = httpx.Client(trust_env=False, timeout=10.0, verify=False)
         self.change = change
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self._client.close()
 
     def answer(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
         kind = {"content-type": headers["content-type"]} if "content-type" in headers else {}
-        with httpx.Client(trust_env=False, timeout=10.0) as client:
-            got = client.request(method, self._behind + path, content=body, headers=kind)
+        got = self._client.request(method, self._behind + path, content=body, headers=kind)
         if not got.headers.get("content-type", "").startswith("application/json"):
             return got.status_code, got.content
         return got.status_code, json.dumps(self.change(path, got.json())).encode()
 
 
+def _constant(expr: str) -> tuple[int, bytes]:
+    """One for every expression, but nothing for what is not exported, and Prometheus's word for what is none."""
+    if expr.endswith("("):
+        error = {"status": "error", "errorType": "bad_data", "error": "parse error: unclosed left parenthesis"}
+        return 400, json.dumps(error).encode()
+    result = [] if "nothing" in expr else [{"metric": {}, "value": [1, "1"]}]
+    return 200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
+
+
 class StubGrafana(_Server):
-    """What is provisioned from ``folder`` (as :func:`harness.monitoring.assets.write_assets` writes it)."""
+    """What :func:`harness.monitoring.assets.write_assets` wrote to ``folder``, over a live Prometheus or a constant."""
 
     def __init__(self, folder: Path, prometheus: str | None = None, change: Change = unchanged) -> None:
         super().__init__()
@@ -97,8 +110,10 @@ class StubGrafana(_Server):
             return self.status, b'{"message":"as told"}'
         parts = urlsplit(path)
         proxied = "/api/datasources/proxy/uid/engram-prometheus"
-        if parts.path.startswith(proxied) and self._prometheus is not None:
-            return self._prometheus.answer(method, path.removeprefix(proxied), body, headers)
+        if parts.path.startswith(proxied):
+            if self._prometheus is not None:
+                return self._prometheus.answer(method, path.removeprefix(proxied), body, headers)
+            return _constant(parse_qs(parts.query or body.decode())["query"][0])
         document = self._document(method, parts.path, parse_qs(parts.query), body)
         if document is None:
             return 404, b'{"message":"not found"}'

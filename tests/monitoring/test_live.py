@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"\b(?:engram|process)_[a-z0-9_]+\b")
 _QUOTED = re.compile(r'"((?:engram|process)_[a-z0-9_]+_(?:total|seconds|bytes|state))"')
 _SUFFIX = re.compile(r"_(bucket|sum|count)$")
+# What may be NaN although there is traffic, and why.
+NO_NUMBER = {"engram:quality_violations:per_concept_formed": "while no concept is formed and none is violated"}
 # What is exported and asked for by nobody, and why.
 UNUSED: dict[str, str] = {}
 
@@ -29,7 +31,7 @@ def test_every_query_of_every_panel_has_data(stack: Stack) -> None:
                 found, count = client.query(expr), count + 1
                 if not found.series:
                     empty.append(f"{uid} / {title}: {expr}")
-                elif found.empty:
+                elif found.empty and not any(name in expr for name in NO_NUMBER):
                     no_number.append(f"{uid} / {title}: {expr}")
     assert count > 70
     assert not empty
