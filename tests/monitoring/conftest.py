@@ -1,4 +1,4 @@
-"""One live stack for all: an Engram under a little load, a Prometheus that scrapes it, windows shortened sixty-fold."""
+"""One live stack for all: an Engram under a little load, and a Prometheus at twenty times the usual pace."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.targets.prometheus_process import MonitoredTarget, prometheus_progr
 from tests.reference.server import wait_for
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
-SCALE = 60.0
+SCALE = 20.0
 PHASE0_BYTES = 1e8
 CONFIG = (
     "[features]\ndual_memory_types = true\nblended_recall = true\nfan_effect = true\nmonitoring = true\n\n"

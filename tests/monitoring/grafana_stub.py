@@ -91,9 +91,9 @@ def _constant(expr: str) -> tuple[int, bytes]:
 
 
 class StubGrafana(_Server):
-    """What :func:`harness.monitoring.assets.write_assets` wrote to ``folder``, over a live Prometheus or a constant."""
+    """What :func:`harness.monitoring.assets.write_assets` wrote to ``folder``, over a Prometheus that says 1."""
 
-    def __init__(self, folder: Path, prometheus: str | None = None, change: Change = unchanged) -> None:
+    def __init__(self, folder: Path, change: Change = unchanged) -> None:
         super().__init__()
         models = [json.loads(path.read_text("utf-8")) for path in sorted((folder / "grafana/dashboards").iterdir())]
         self.dashboards: dict[str, Any] = {model["uid"]: model for model in models}
@@ -102,7 +102,6 @@ class StubGrafana(_Server):
         self.status: int | None = None
         self.requests = 0
         self._change = change
-        self._prometheus = LyingPrometheus(prometheus) if prometheus else None
 
     def answer(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
         self.requests += 1
@@ -111,8 +110,6 @@ class StubGrafana(_Server):
         parts = urlsplit(path)
         proxied = "/api/datasources/proxy/uid/engram-prometheus"
         if parts.path.startswith(proxied):
-            if self._prometheus is not None:
-                return self._prometheus.answer(method, path.removeprefix(proxied), body, headers)
             return _constant(parse_qs(parts.query or body.decode())["query"][0])
         document = self._document(method, parts.path, parse_qs(parts.query), body)
         if document is None:

@@ -30,8 +30,8 @@ SPEC = load_spec(ROOT / "scenarios")
 
 
 @pytest.fixture
-def grafana(stack: Stack) -> Iterator[StubGrafana]:
-    with StubGrafana(stack.assets, stack.prometheus) as found:
+def grafana() -> Iterator[StubGrafana]:
+    with StubGrafana(ROOT / FOLDER) as found:
         yield found
 
 
