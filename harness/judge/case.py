@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from harness.judge import quantities, rollback
+from harness.judge import alerting, quantities, rollback
 from harness.judge.checks import Check, CheckResult, answer, check_from_json
 from harness.judge.durability import BAD
 from harness.judge.summary import CaseSummary
@@ -205,6 +205,7 @@ def verdict_json(judgement: CaseJudgement) -> dict[str, Any]:
         },
         "fault": manifest.get("fault", {}),
         **({"rollback": rollback.as_json(summary.view)} if manifest.get("rollback") else {}),
+        **({"alert": alerting.as_json(summary.view)} if manifest.get("alert") else {}),
         "evidence": [{"name": e.name, "seen": e.seen, "detail": e.detail} for e in summary.evidence],
         "attempt": manifest.get("attempt", 1),
         "seed": manifest.get("seed"),
