@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def register(subcommands: Any) -> None:
 
 def _rehearse(arguments: argparse.Namespace) -> int:
     from harness.clock import SystemClock
-    from harness.commands.soak import _seed
+    from harness.commands.soak import _as_interrupt, _seed
     from harness.drilling import session_folder
     from harness.report.rehearsal import write_rehearsal_report
     from harness.rollout.phase_run import Rehearsed
@@ -44,6 +45,7 @@ def _rehearse(arguments: argparse.Namespace) -> int:
     from harness.rollout.regressions import parse_regression
     from harness.rollout.rehearsal import rehearse
 
+    signal.signal(signal.SIGTERM, _as_interrupt)  # a job runner's stop: recorded and healed
     plan = load_plan(arguments.plan)
     if not (math.isfinite(arguments.time_scale) and arguments.time_scale >= 1):
         raise UsageError(f"--time-scale {arguments.time_scale:g} is no number of 1 or more")
