@@ -2,7 +2,8 @@
 
 Simulated runs through the very functions that gates use, written to ``docs/ab_calibration.md``, the runbook's methods
 beside them. ``python -m tests.calibration.rollout [--runs N] [--jobs J] [--seconds S] [--cache D] [--out FILE]``: with
-``--seconds`` it stops after that long (exit 4) and goes on from ``--cache`` the next time.
+``--seconds`` it stops after that long (exit 4) and goes on from ``--cache`` the next time; with ``--partial`` it then
+writes what there is.
 """
 
 from __future__ import annotations
@@ -205,14 +206,18 @@ def cover(case: tuple[str, float, float, bool, int], runs: int) -> str:
 class Bench:
     """Runs studies over a pool of processes; what is done already is read from a folder."""
 
-    def __init__(self, pool: Any, cache: Path | None = None, until: float = float("inf")) -> None:
-        self._pool, self._cache, self._until = pool, cache, until
+    def __init__(
+        self, pool: Any, cache: Path | None = None, until: float = float("inf"), *, partial: bool = False
+    ) -> None:
+        self._pool, self._cache, self._until, self._partial = pool, cache, until, partial
 
     def run(self, one: Callable[..., Row], arguments: Sequence[Any], runs: int) -> list[Row]:
         """``runs`` runs of one study. Raises TimeoutError where the time is over."""
         rows = self._known(one, arguments)[:runs]
         while len(rows) < runs:
             if time.monotonic() > self._until:
+                if self._partial:
+                    break  # every row of the page says how many runs it is of
                 raise TimeoutError(f"{one.__name__} {arguments}: {len(rows)} of {runs} runs")
             seeds = range(len(rows), min(runs, len(rows) + 60))
             rows += self._pool.starmap(one, [(*arguments, seed) for seed in seeds], chunksize=5)
@@ -256,14 +261,17 @@ def share(rows: list[Row], name: str) -> str:
 def false_rollbacks(bench: Bench, runs: int, worlds: Sequence[World] = WORLDS) -> list[str]:
     """The first table."""
     lines = [
-        f"| nothing changed; {worlds[0].minutes} looks | P99 + 5 %, ours | any slowdown, ours | mean + 5 %, ours "
-        "| ours, one look at the end | Welch p < 0.05 | early stop p < 0.001 | t-test on P99 per minute |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| nothing changed; {worlds[0].minutes} looks | runs | P99 + 5 %, ours | any slowdown, ours "
+        "| mean + 5 %, ours | ours, one look at the end | Welch p < 0.05 | early stop p < 0.001 "
+        "| t-test on P99 per minute |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for world in worlds:
         rows = bench.run(watch, [world], runs)
+        if not rows:
+            continue
         names = ("p99", "p99_slower", "mean", "once", "welch", "stopped", "minutely")
-        lines.append(f"| {world.name} | " + " | ".join(share(rows, name) for name in names) + " |")
+        lines.append(f"| {world.name} | {len(rows):,} | " + " | ".join(share(rows, name) for name in names) + " |")
         print(lines[-1], flush=True)
     return lines
 
@@ -271,14 +279,16 @@ def false_rollbacks(bench: Bench, runs: int, worlds: Sequence[World] = WORLDS) -
 def false_errors(bench: Bench, runs: int, worlds: Sequence[ErrorWorld] = ERROR_WORLDS) -> list[str]:
     """The second table."""
     lines = [
-        "| nothing changed; 60 looks at 50 requests/s | e-process, ours | two proportions, p < 0.05 | "
+        "| nothing changed; 60 looks at 50 requests/s | runs | e-process, ours | two proportions, p < 0.05 | "
         "runbook: > 1 % for 10 min |",
-        "|---|---|---|---|",
+        "|---|---|---|---|---|",
     ]
     for world in worlds:
         rows = bench.run(watch_errors, [world], runs)
+        if not rows:
+            continue
         names = ("evidence", "proportions", "runbook")
-        lines.append(f"| {world.name} | " + " | ".join(share(rows, name) for name in names) + " |")
+        lines.append(f"| {world.name} | {len(rows):,} | " + " | ".join(share(rows, name) for name in names) + " |")
         print(lines[-1], flush=True)
     return lines
 
@@ -286,15 +296,18 @@ def false_errors(bench: Bench, runs: int, worlds: Sequence[ErrorWorld] = ERROR_W
 def seen_errors(bench: Bench, runs: int, worlds: Sequence[ErrorWorld] = HARM_WORLDS) -> list[str]:
     """The third table."""
     lines = [
-        "| error rate 0.1 -> 0.3 %, 5 % canary | seen within 30 min | median | 90 % of runs within | "
+        "| error rate 0.1 -> 0.3 %, 5 % canary | runs | seen within 30 min | median | 90 % of runs within | "
         "runbook: > 1 % for 10 min |",
-        "|---|---|---|---|---|",
+        "|---|---|---|---|---|---|",
     ]
     for world in worlds:
         rows = bench.run(watch_errors, [world], runs)
+        if not rows:
+            continue
         minutes = [row["evidence"] or 99 for row in rows]
         middle, late = (_minutes(np.quantile(minutes, p, method="higher")) for p in (0.5, 0.9))
-        lines.append(f"| {world.name} | {share(rows, 'evidence')} | {middle} | {late} | {share(rows, 'runbook')} |")
+        seen = f"{share(rows, 'evidence')} | {middle} | {late} | {share(rows, 'runbook')}"
+        lines.append(f"| {world.name} | {len(rows):,} | {seen} |")
         print(lines[-1], flush=True)
     return lines
 
@@ -306,21 +319,21 @@ def _minutes(value: float) -> str:
 def seen_latency(bench: Bench, runs: int) -> list[str]:
     """The fourth table."""
     lines = [
-        "| canary's true P99 | users | FAIL / HOLD / PASS with 5,000 canary requests | 10,000 | 20,000 | 40,000 | "
-        "watched: FAIL | median canary requests | 90 % within | watched: PASS |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| canary's true P99 | users | runs | FAIL / HOLD / PASS with 5,000 canary requests | 10,000 | 20,000 | 40,000 "
+        "| watched: FAIL | median canary requests | 90 % within | watched: PASS |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for slower in (1.0, 1.05, 1.15, 1.30):
         for users in (None, 2000):
             rows = bench.run(see, [slower, users], runs)
+            if not rows:
+                continue
             cells = [_three([row[n] for row in rows]) for n in ("5000", "10000", "20000", "40000")]
             needed = [row["sequence"] or 10**9 for row in rows]
             middle, late = (_requests(np.quantile(needed, p, method="higher")) for p in (0.5, 0.9))
             who = "each request its own" if users is None else f"{users:,}"
-            lines.append(
-                f"| {slower - 1:+.0%} | {who} | {' | '.join(cells)} | {share(rows, 'sequence')} | {middle} | {late} | "
-                f"{share(rows, 'passed')} |"
-            )
+            watched = f"{share(rows, 'sequence')} | {middle} | {late} | {share(rows, 'passed')}"
+            lines.append(f"| {slower - 1:+.0%} | {who} | {len(rows):,} | {' | '.join(cells)} | {watched} |")
             print(lines[-1], flush=True)
     return lines
 
@@ -354,17 +367,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--partial", action="store_true")
     parser.add_argument("--out", type=Path, default=DOCUMENT)
     given = parser.parse_args(arguments)
     begun = time.monotonic()
     parts: dict[str, list[str]] = {}
     with Pool(given.jobs) as pool:
-        bench = Bench(pool, given.cache, begun + given.seconds)
+        bench = Bench(pool, given.cache, begun + given.seconds, partial=given.partial)
         try:
             parts["errors"] = false_errors(bench, given.runs)
             parts["harm"] = seen_errors(bench, max(10, given.runs // 4))
             parts["rollbacks"] = false_rollbacks(bench, given.runs)
-            parts["power"] = seen_latency(bench, max(10, given.runs // 10))
+            parts["power"] = seen_latency(bench, max(10, given.runs // 20))
         except TimeoutError as late:
             print(f"time is over: {late}", file=sys.stderr)
             return 4
