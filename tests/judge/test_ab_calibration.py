@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from harness.judge.intervals import share_bounds
-from tests.calibration.rollout import BURSTS, HARM_WORLDS, Bench, cover, document, false_rollbacks, watch, watch_errors
+from tests.calibration.bench import Bench
+from tests.calibration.rollout import BURSTS, HARM_WORLDS, cover, document, false_rollbacks, watch, watch_errors
 from tests.calibration.worlds import WORLDS, draw, draw_bursts
 
 
