@@ -153,7 +153,7 @@ def run_drills(how: Rehearsed, phase: Phase, folder: Path, defects: tuple[str, .
         "--retry-inconclusive",
         "0",
     ]
-    command += [word for defect in defects for word in ("--defect", defect)]
+    command += ["--target", how.target, *(word for defect in defects for word in ("--defect", defect))]
     with (folder / "drills.log").open("wb") as log:
         try:
             done = subprocess.run(
