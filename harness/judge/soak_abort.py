@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from harness.judge.soak_series import SoakSeries, Window
 from harness.scenario.soak import AbortTrigger
@@ -91,6 +90,8 @@ def _rss(series: SoakSeries, trigger: AbortTrigger) -> str:
         return ""
     hours, values = end[keep] / 3600.0, rss[keep]
     step = max(1, len(hours) // _POINTS)
+    from scipy import stats
+
     slope, _, low, _ = stats.theilslopes(values[::step], hours[::step], _LEVEL)
     if not low > trigger.above:
         return ""

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import theilslopes
 
 from harness.judge.intervals import Floats, exactly, share
 from harness.judge.recovery import SignalEvents
@@ -168,6 +167,8 @@ def rss_growth(view: CaseView, window: Window) -> Estimate:
     floor_m = np.array([memory[second == s].min() for s in np.unique(second)])
     if len(floor_t) < 5:
         return no_estimate(unit, "memory was read for less than five seconds")
+    from scipy.stats import theilslopes
+
     fit = theilslopes(floor_m, floor_t / 3600.0, alpha=0.90)
     return Estimate(float(fit.slope), Interval(float(fit.low_slope), float(fit.high_slope)), unit, len(rows))
 
