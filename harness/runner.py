@@ -112,20 +112,25 @@ class ExperimentRun:
         self._ledger.claim(self._target.claimed_url, wait_s=self.experiment.wait_s)
         capability.require(self.experiment.requires, self._target)
         with self._target.client() as client, self._flags(client):
-            load = self._start_load(client)
-            self._wait(WARM_UP_S, "warm-up")
-            self._baseline()
-            if self._steady():
-                remedy = prepared(self.experiment.remedy, self._target, load, self._event, self._abort_s, self._clock)
-                self._fault(remedy)
-                if remedy is None:
-                    self._after()
-            self._probes_stop()
+            try:
+                load = self._start_load(client)
+                self._wait(WARM_UP_S, "warm-up")
+                self._baseline()
+                if self._steady():
+                    self._fault_and_after(load)
+            finally:
+                self._probes_stop()  # whatever ended it: they ask through this client
             self._watch.stop()
             summary = load.stop()
             self._writer.event("load_stopped", completed=summary.completed)
             self._show("read-back", 0.0)
             load.verify()
+
+    def _fault_and_after(self, load: LoadSupervisor) -> None:
+        remedy = prepared(self.experiment.remedy, self._target, load, self._event, self._abort_s, self._clock)
+        self._fault(remedy)
+        if remedy is None:
+            self._after()
 
     @contextmanager
     def _flags(self, client: EngramClient) -> Iterator[None]:

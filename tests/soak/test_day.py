@@ -11,10 +11,13 @@ from tests.soak.synthetic import ROOT, write
 
 JUDGE = """
 import json, resource, sys
+from pathlib import Path
 from harness.cli import main
 code = main(["judge", sys.argv[1]])
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps({"code": code, "cpu_s": used.ru_utime + used.ru_stime, "rss_mb": used.ru_maxrss / 1024}))
+# Not ru_maxrss: across exec that keeps the peak of whoever started this process.
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(json.dumps({"code": code, "cpu_s": used.ru_utime + used.ru_stime, "rss_mb": int(peak.split()[1]) / 1024}))
 """
 
 
