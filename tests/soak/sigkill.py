@@ -27,10 +27,12 @@ _WHILE_RECORDING = 0.8  # of the kills; the others hit wherever it is, most ofte
 GAP_CRITERIA = {"observed", "p99_drift", "leak", "rss_settled", "memory_growth", "offered_rate", "open_files"}
 
 
-def command(results: Path, duration: str, scale: float, *more: str) -> list[str]:
-    """The soak's command line."""
-    words = [sys.executable, "-m", "harness.cli", "soak", "--duration", duration, "--time-scale", f"{scale:g}"]
-    return [*words, "--rate", "60", "--results-dir", str(results), *more]
+def command(results: Path, duration: str, scale: float, session: Path | None) -> list[str]:
+    """The soak's command line: a new one, or to go on with ``session`` as it was planned."""
+    words = [sys.executable, "-m", "harness.cli", "soak", "--results-dir", str(results)]
+    if session is not None:
+        return [*words, "--resume", str(session)]
+    return [*words, "--duration", duration, "--time-scale", f"{scale:g}", "--rate", "60"]
 
 
 def session_of(results: Path) -> Path | None:
@@ -64,8 +66,7 @@ def run(kills: int, seed: int, duration: str, scale: float, results: Path) -> di
     log = (results.parent / "soak.log").open("ab")
     while True:
         session = session_of(results)
-        more = ["--resume", str(session)] if session else []
-        child = subprocess.Popen(command(results, duration, scale, *more), stdout=log, stderr=log)
+        child = subprocess.Popen(command(results, duration, scale, session), stdout=log, stderr=log)
         if done < kills and draw.random() < _WHILE_RECORDING:
             wait_for_growth(session, results, child)
         try:
