@@ -15,9 +15,9 @@ from harness.faults.recipe import Recipe
 from harness.faults.witness import WitnessCue
 from harness.targets.base import Target
 
-_BODY_MB = 3
-_BODY = {"content": 0, "tags": "x" * (_BODY_MB * 1024 * 1024)}  # refused as nonsense (4xx) by who can hold it
-_NONSENSE = range(400, 500)
+_LARGE_MB = 3.0
+_SMALL_MB = 0.25
+_NONSENSE = range(400, 500)  # what a body of the wrong shape is answered with by who can hold it
 _TRIES = 6
 
 
@@ -54,40 +54,45 @@ class MemoryLimit(TargetFault):
 
 
 class _BigRequests(Observer):
-    """Asks it to hold several large requests at once; each is nonsense and changes nothing."""
+    """Asks it to hold large requests, first one after the other, then all at once; each is nonsense, changing nothing.
+
+    The baseline's is small: the memory a large one took would stay with the process, and be there for the next.
+    """
 
     def __init__(self, target: Target, headroom_mb: float) -> None:
         self._target = target
         # Asked again and again, a process with far more room than the dose says is filled up in the end, and dies.
-        self._looks_left = 2 + int(2 * headroom_mb / (_TRIES * _BODY_MB))
+        self._looks_left = 4 + int(2 * headroom_mb / (_TRIES * _LARGE_MB))
+        self._first = True
         self.patience_s = 15.0
 
     def baseline(self) -> dict[str, Any]:
-        refused = self._refused()
-        if refused:
-            raise TargetError("it cannot hold a large request before any fault", where=self._target.base_url)
-        return {"refused": refused}
+        if not self._held(_SMALL_MB):
+            raise TargetError("it cannot hold a request before any fault", where=self._target.base_url)
+        return {"refused": 0}
 
     def effective(self) -> Observation:
         if self._looks_left <= 0:
             return Observation(False, "every large request was held")
         self._looks_left -= 1
-        refused = self._refused()
+        refused = self._refused(at_once=1 if self._first else _TRIES)
+        self._first = False
         return Observation(refused > 0, f"{refused} of {_TRIES} large requests could not be held")
 
     def healed(self) -> Observation:
-        refused = self._refused()
+        refused = self._refused(at_once=1)
         return Observation(refused == 0, f"{refused} of {_TRIES} large requests could not be held")
 
-    def _refused(self) -> int:
+    def _refused(self, at_once: int) -> int:
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(max_workers=_TRIES) as pool:
-            return sum(pool.map(lambda _: not self._held(), range(_TRIES)))
+        with ThreadPoolExecutor(max_workers=at_once) as pool:
+            return sum(pool.map(lambda _: not self._held(_LARGE_MB), range(_TRIES)))
 
-    def _held(self) -> bool:
+    def _held(self, size_mb: float) -> bool:
+        body = {"content": 0, "tags": "x" * int(size_mb * 1024 * 1024)}
         with self._target.client(5.0) as client:
             try:
-                return client.request("POST", "/api/v1/memories/remember", json=_BODY).status in _NONSENSE
+                return client.request("POST", "/api/v1/memories/remember", json=body).status in _NONSENSE
             except TargetError:
                 return False

@@ -53,6 +53,8 @@ class Case:
             for number in range(MEMORIES):
                 vector = [1.0 if at == number else 0.1 for at in range(768)]
                 client.remember(f"memory {number}", memory_id=f"memory-{number}", embedding=vector)
+            # A corruption before they are bound would corrupt nothing.
+            wait_for("every memory to be bound", lambda: client.binding_counts().total >= MEMORIES)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
