@@ -184,7 +184,7 @@ def test_defect_latency_stays(launch: Launch) -> None:
     server.chaos("latency", latency_ms=40)
     server.flags(blended_recall=False)
     wait_for(lambda: server.metadata()["pathway"] == "episodic", "blended recall off")
-    assert server.metadata()["server_ms"] >= 40
+    assert server.metadata()["server_ms"] >= 39  # a timer of the loop may fire up to a millisecond early
 
 
 def test_defect_flag_off_ignored(launch: Launch) -> None:
