@@ -6,7 +6,6 @@ A session is a directory; every attempt of every case is a directory in it. What
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import shlex
@@ -21,6 +20,7 @@ from typing import Any
 
 import harness
 from harness.clock import Clock, SystemClock
+from harness.cores import machine
 from harness.errors import Aborted, Inconclusive, NotExercised, NothingDone, RecordError, UsageError
 from harness.experiment import Experiment
 from harness.faults.base import Fault
@@ -364,7 +364,7 @@ def software_facts() -> dict[str, Any]:
         "command": command_line(),
         "commit": _commit(),
         "versions": _versions(),
-        "machine": {"system": platform.system(), "release": platform.release(), "cpus": os.cpu_count()},
+        "machine": machine(),
     }
 
 

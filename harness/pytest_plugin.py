@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import pytest
 
-from harness import dry_run_plugin, fault_fixtures, hooks
+from harness import cores_plugin, dry_run_plugin, fault_fixtures, hooks
 from harness.clock import SystemClock
 from harness.drilling import Drill, DrillSession, Limits, case_name, session_folder, session_name
 from harness.errors import CapabilityMissing, HarnessError, HostCapabilityMissing, Inconclusive
@@ -79,6 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fault_fixtures, "engram-fault-fixtures")
     config.pluginmanager.register(fixtures, "engram-rollback-fixtures")
     config.pluginmanager.register(dry_run_plugin, "engram-dry-run")
+    config.pluginmanager.register(cores_plugin, "engram-cores")
     _refuse_patched_process()
 
 

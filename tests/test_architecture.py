@@ -19,6 +19,7 @@ ROOMS = {
     "model": 0,
     "errors": 0,
     "clock": 0,
+    "cores": 0,
     "scenario": 1,
     "timeline": 1,
     "histogram": 1,
@@ -45,6 +46,7 @@ ROOMS = {
     "drilling": 5,
     "fault_fixtures": 5,
     "dry_run_plugin": 5,
+    "cores_plugin": 5,
     "soak": 5,
     "diagnosis": 5,
     "rollout": 6,  # a rehearsal runs soaks and drills
@@ -61,6 +63,7 @@ ONLY_IN = {
         "harness/pytest_plugin.py",
         "harness/fault_fixtures.py",
         "harness/dry_run_plugin.py",
+        "harness/cores_plugin.py",
         "harness/soak_plugin.py",
         "harness/rollout/fixtures.py",
         "harness/commands/drill.py",
