@@ -42,6 +42,6 @@ class MetricsOutage(NetworkFault):
         if not self.latency_ms:
             share = now.share("reset", "closed")
             return f"{share:.0%} of scrapes are cut off" if share > 0.5 else ""
-        rise_ms = now.median_ms - before.median_ms
+        rise_ms = now.fastest_ms - before.median_ms
         least_ms = min(self.latency_ms, self.trip_timeout_s * 1e3) / 2
-        return f"the median scrape takes {rise_ms:.0f} ms longer" if rise_ms >= least_ms else ""
+        return f"every scrape takes {rise_ms:.0f} ms longer" if rise_ms >= least_ms else ""

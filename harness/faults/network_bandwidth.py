@@ -34,7 +34,7 @@ class NetworkBandwidth(NetworkFault):
     def signs(self, before: Round, now: Round) -> str:
         size = min((len(answer) for answer in now.answers), default=0)
         least_ms = 0.5 * size / self.bytes_per_s * 1e3
-        rise_ms = now.median_ms - before.median_ms
+        rise_ms = now.fastest_ms - before.median_ms
         if now.share("timeout") > 0.5:
             return f"{now.share('timeout'):.0%} of trips are not over in {self.trip_timeout_s:g} s"
         return f"{size} bytes take {rise_ms:.0f} ms longer" if size and rise_ms >= least_ms else ""

@@ -36,4 +36,6 @@ class NetworkLatency(NetworkFault):
 
     def signs(self, before: Round, now: Round) -> str:
         rise_ms = now.median_ms - before.median_ms
-        return f"the median trip takes {rise_ms:.1f} ms longer" if rise_ms >= self.latency_ms / 2 else ""
+        every_ms = now.fastest_ms - before.median_ms
+        seen = rise_ms >= self.latency_ms / 2 and every_ms >= (self.latency_ms - self.jitter_ms) / 2
+        return f"the median trip takes {rise_ms:.1f} ms longer" if seen else ""
