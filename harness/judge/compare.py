@@ -141,7 +141,7 @@ def compare_error_rate(
     """The difference of two shares against an allowed increase (rollout runbook 2.6: < 0.5 percentage points).
 
     ``values`` are 1.0 for an error and 0.0 for none; ``increase`` is a share (0.005), the answer is in percentage
-    points. Fixed sample; where it is looked at again and again use :class:`harness.judge.sequential.ErrorEProcess`.
+    points. Fixed sample; where it is looked at again and again use :class:`harness.judge.error_evidence.ErrorEProcess`.
     """
     limit = 100 * increase
     if why := _why_not(control, canary, constant_is_unfit=False):

@@ -8,7 +8,7 @@ asymptotic confidence sequence (Robbins' normal mixture, as in STATISTICS.md, ro
 STATISTICS.md writes ``V = N rho^2`` for N users who come once. Here users return, and more requests of the same users
 are more information without more users; so information is what it is by definition, one over the squared standard error
 (clustered by user and by time), and ``rho`` is the size of the log change that is looked for. Student's t for few users
-comes on top. Errors: an e-process on the canary's share of them. Several metrics: :func:`holm`.
+comes on top. Errors: :mod:`harness.judge.error_evidence`. Several metrics: :func:`holm`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 from scipy import special
 
 from harness.judge.arms import Arm, unfit
 from harness.judge.compare import FEWEST_USERS, governed_by
 from harness.judge.comparison import FLOOR, Comparison, decide, undecided
-from harness.judge.intervals import Floats
 from harness.judge.sides import Contrast, contrast
 from harness.model import Estimate, Interval, Verdict
 
@@ -140,163 +138,6 @@ class SequentialMean(SequentialQuantile):
 
 def _expm1(value: float) -> float:
     return math.inf if value > 700 else math.expm1(value)
-
-
-_HARM = np.array([1.25, 1.5, 2.0, 3.0, 5.0, 8.0, 15.0])
-
-
-@dataclass
-class ErrorEProcess:
-    """Whether the canary fails more often than the control, by its share of the errors; valid at every look.
-
-    Under no harm every new error is the canary's with the probability of its share of the traffic. ``evidence`` is the
-    wealth of somebody who bets against that at fair odds, spread over rate ratios of 1.25 to 15 (a mixture of
-    likelihood ratios); it exceeds ``1 / alpha`` at any time with probability ``alpha`` at most (Ville). The runbook's
-    "error rate > 1 % for 10 min" never fires at 0.5 %.
-
-    FAIL once the evidence of harm reaches ``1 / alpha``. PASS where the evidence that the ratio is below ``tolerable``
-    does; no evidence of harm alone is INCONCLUSIVE. Errors of one user are one event: feed :func:`first_errors` where
-    users are known; counts of requests (from Prometheus) are valid as far as errors do not come in users' bursts.
-    """
-
-    alpha: float = ALPHA
-    tolerable: float = 3.0
-    metric: str = "error rate"
-    canary: int = field(default=0, init=False)
-    control: int = field(default=0, init=False)
-    looks: int = field(default=0, init=False)
-    _harm: Floats = field(default_factory=lambda: np.zeros(len(_HARM)), init=False)
-    _safe: Floats = field(default_factory=lambda: np.zeros(len(_HARM)), init=False)
-    _most: float = field(default=0.0, init=False)
-    _most_safe: float = field(default=0.0, init=False)
-    _broken: str = field(default="", init=False)
-
-    def update(self, canary: int, control: int, share: float) -> Comparison:
-        """Add the new errors of both arms since the last look; ``share`` is the canary's share of the traffic then.
-
-        ``share`` must be known before the errors are (a plan's rate, or the requests counted meanwhile).
-        """
-        self.looks += 1
-        if not 0 < share < 1 or not math.isfinite(share):
-            self._broken = f"the canary's share of the traffic is {share!r}"
-        elif canary < 0 or control < 0 or canary != int(canary) or control != int(control):
-            self._broken = f"{canary!r} and {control!r} are no counts of new errors: a counter ran backwards"
-        else:
-            self._bet(int(canary), int(control), share)
-        return self.answer()
-
-    def _bet(self, canary: int, control: int, share: float) -> None:
-        self.canary += canary
-        self.control += control
-        self._harm = self._harm + _gain(canary, control, share, _HARM, 1.0)
-        safe = self.tolerable / _HARM
-        self._safe = self._safe + _gain(canary, control, share, safe, self.tolerable)
-        self._most = max(self._most, self._log_mean(self._harm))
-        self._most_safe = max(self._most_safe, self._log_mean(self._safe))
-
-    @staticmethod
-    def _log_mean(logs: Floats) -> float:
-        most = float(logs.max())
-        return most + math.log(float(np.exp(logs - most).mean()))
-
-    @property
-    def evidence(self) -> float:
-        """The highest wealth so far, as a natural logarithm: 3.0 is what alpha = 0.05 asks for."""
-        return self._most
-
-    @property
-    def p_value(self) -> float:
-        """Anytime-valid p-value of "no harm"; feed it to :func:`holm`."""
-        return 1.0 if self._broken else min(1.0, math.exp(-self._most))
-
-    def answer(self) -> Comparison:
-        """As it stands."""
-        bar = -math.log(self.alpha)
-        if self._broken:
-            return undecided(self.metric, self._broken, method=METHOD)
-        verdict = Verdict.FAIL if self._most >= bar else Verdict.INCONCLUSIVE
-        if verdict is not Verdict.FAIL and self._most_safe >= bar:
-            verdict = Verdict.PASS
-        events = self.canary + self.control
-        control, canary = (Estimate(n, Interval(n, n), "errors", events) for n in (self.control, self.canary))
-        harm, safe = (math.exp(min(most, 700.0)) for most in (self._most, self._most_safe))
-        change = Estimate(harm, Interval(0, math.inf), "e-value", events)
-        note = (
-            f"look {self.looks}: {events} errors; evidence (of {1 / self.alpha:g}) of harm {harm:.3g}, "
-            f"of less than {self.tolerable:g} times the control's rate {safe:.3g}"
-        )
-        return Comparison(
-            self.metric,
-            control,
-            canary,
-            change,
-            change.interval,
-            1 / self.alpha,
-            "<",
-            verdict,
-            note=note,
-            method=METHOD,
-        )
-
-
-def _gain(canary: int, control: int, share: float, ratios: Floats, fair: float) -> Floats:
-    """The logarithm of what each bet wins: the share of errors at ``ratios`` against that at the ``fair`` ratio."""
-    here = _share_at(share, np.asarray(ratios))
-    there = _share_at(share, np.asarray([fair]))
-    gain: Floats = canary * np.log(here / there) + control * np.log((1 - here) / (1 - there))
-    return gain
-
-
-def _share_at(share: float, ratio: Floats) -> Floats:
-    found: Floats = share * ratio / (1 - share + share * ratio)
-    return found
-
-
-@dataclass(frozen=True)
-class Errors:
-    """New errors between two looks: users who failed for the first time, and the share that fits them."""
-
-    canary: int
-    control: int
-    share: float
-
-
-def first_errors(control: Arm, canary: Arm, every_s: float) -> list[Errors]:
-    """The users' first errors per stretch of ``every_s`` seconds, for :class:`ErrorEProcess`.
-
-    A user's later errors tell nothing new about the cohorts: who was assigned where is one draw a user. ``share`` is
-    the canary's part of the requests, in each stretch, of users who had not failed before it. Values are 1 for an
-    error. Raises ValueError where the arms do not say when their requests were made.
-    """
-    if control.at is None or canary.at is None:
-        raise ValueError("the arms do not say when their requests were made")
-    if not len(control.at) or not len(canary.at):
-        return []
-    start, end = min(control.at[0], canary.at[0]), max(control.at[-1], canary.at[-1])
-    count = max(1, math.ceil((float(end - start) + 1e-9) / every_s))
-    parts = [_first_of(one, float(start), every_s, count) for one in (control, canary)]
-    (old_errors, old_requests), (new_errors, new_requests) = parts
-    found = []
-    for index in range(count):
-        total = old_requests[index] + new_requests[index]
-        share = float(new_requests[index] / total) if total else math.nan
-        if 0 < share < 1:
-            found.append(Errors(int(new_errors[index]), int(old_errors[index]), share))
-    return found
-
-
-def _first_of(one: Arm, start: float, every_s: float, count: int) -> tuple[Floats, Floats]:
-    """Per stretch: users who failed for the first time, and requests of users who had not failed before it."""
-    assert one.at is not None
-    place = np.minimum(((one.at - start) / every_s).astype(np.int64), count - 1)
-    _, user = np.unique(one.users, return_inverse=True)
-    first = np.full(int(user.max()) + 1, count, dtype=np.int64)
-    failed = one.values > 0.5
-    np.minimum.at(first, user[failed], place[failed])
-    fresh = place <= first[user]
-    errors = np.bincount(first[first < count], minlength=count).astype(np.float64)
-    requests = np.bincount(place[fresh], minlength=count).astype(np.float64)
-    return errors, requests
 
 
 def holm(p_values: Mapping[str, float], alpha: float = ALPHA) -> dict[str, bool]:

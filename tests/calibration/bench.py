@@ -37,7 +37,9 @@ class Bench:
     def _path(self, one: Callable[..., Row], arguments: Sequence[Any]) -> Path | None:
         if self._cache is None:
             return None
-        return self._cache / (sha256(f"{one.__name__} {arguments!r} {_code()}".encode()).hexdigest()[:24] + ".json")
+        return self._cache / (
+            sha256(f"{one.__name__} {arguments!r} {_code(one.__name__)}".encode()).hexdigest()[:24] + ".json"
+        )
 
     def _known(self, one: Callable[..., Row], arguments: Sequence[Any]) -> list[Row]:
         path = self._path(one, arguments)
@@ -51,11 +53,14 @@ class Bench:
             path.with_suffix(".new").replace(path)
 
 
+_JUDGES = {"watch_errors": ("arms", "error_evidence")}
+_EVERY = ("arms", "sides", "compare", "sequential", "runbook", "intervals")
+
+
 @cache
-def _code() -> str:
-    """What the answers depend on."""
+def _code(study: str) -> str:
+    """What the answers of a study depend on."""
     folder = Path(__file__).resolve().parents[2]
-    names = ("arms", "sides", "compare", "sequential", "runbook", "intervals")
-    sources = [folder / "harness" / "judge" / f"{name}.py" for name in names]
+    sources = [folder / "harness" / "judge" / f"{name}.py" for name in _JUDGES.get(study, _EVERY)]
     sources.append(folder / "tests" / "calibration" / "worlds.py")
     return sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()

@@ -22,10 +22,11 @@ import numpy as np
 from harness.judge import runbook
 from harness.judge.arms import Arm
 from harness.judge.compare import compare_quantile
+from harness.judge.error_evidence import ErrorEProcess, first_errors
 from harness.judge.intervals import binomial_interval, share_bounds
 from harness.judge.power import requests_for_quantile, tail_weight_log_normal
 from harness.judge.runbook import Moments
-from harness.judge.sequential import ErrorEProcess, SequentialMean, SequentialQuantile, first_errors
+from harness.judge.sequential import SequentialMean, SequentialQuantile
 from harness.model import Verdict
 from tests.calibration.bench import Bench, Row
 from tests.calibration.worlds import MINUTE_S, WORLDS, World, draw, draw_bursts, draw_errors, until
@@ -98,7 +99,7 @@ ERROR_WORLDS = (
 )
 HARM_WORLDS = tuple(
     ErrorWorld(f"{rate:g} requests/s", 10_000, 0.0, per_minute=rate * 60, minutes=30, harm=3.0)
-    for rate in (100.0, 200.0, 400.0)
+    for rate in (100.0, 200.0, 425.0)
 )
 
 
@@ -327,7 +328,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parts["errors"] = false_errors(bench, given.runs)
             parts["harm"] = seen_errors(bench, max(10, given.runs // 4))
             parts["rollbacks"] = false_rollbacks(bench, given.runs)
-            parts["power"] = seen_latency(bench, max(10, given.runs // 20))
+            parts["power"] = seen_latency(bench, max(10, given.runs // 10))
         except TimeoutError as late:
             print(f"time is over: {late}", file=sys.stderr)
             return 4

@@ -18,6 +18,7 @@ from harness.judge.compare import (
     compare_throughput,
 )
 from harness.judge.comparison import FLOOR, RELATIVE, Comparison, decide
+from harness.judge.error_evidence import ErrorEProcess, first_errors
 from harness.judge.power import (
     clean_requests,
     pairs_for_margin,
@@ -29,14 +30,7 @@ from harness.judge.power import (
 )
 from harness.judge.quality import compare_overlap, compare_robustness
 from harness.judge.sample_ratio import sample_ratio_check
-from harness.judge.sequential import (
-    ErrorEProcess,
-    SequentialMean,
-    SequentialQuantile,
-    critical_value,
-    first_errors,
-    holm,
-)
+from harness.judge.sequential import SequentialMean, SequentialQuantile, critical_value, holm
 from harness.judge.sides import quantile_side
 from harness.model import Interval, Verdict
 

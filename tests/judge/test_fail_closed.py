@@ -18,9 +18,10 @@ from harness.judge.compare import (
     compare_throughput,
 )
 from harness.judge.comparison import Comparison
+from harness.judge.error_evidence import ErrorEProcess
 from harness.judge.quality import compare_overlap, compare_robustness
 from harness.judge.sample_ratio import sample_ratio_check
-from harness.judge.sequential import ErrorEProcess, SequentialMean, SequentialQuantile
+from harness.judge.sequential import SequentialMean, SequentialQuantile
 from harness.model import Verdict
 
 CASES = 30
