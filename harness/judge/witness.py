@@ -133,11 +133,18 @@ def missed_successes(view: CaseView, window: Window) -> tuple[int, int]:
 
 
 def invalid_bindings(view: CaseView, window: Window) -> Estimate:
-    """The share of bindings whose strength is invalid, as the admin API shows the state: the worst reading's."""
-    readings = [r for r in _inside(view.record.stream("bindings"), window) if r.get("ok") and int(r["total"]) > 0]
+    """The share of bindings whose strength is invalid, as the admin API shows the state: the worst reading's.
+
+    A restored backup leaves the index empty until the next consolidation: none is invalid then. An index that was never
+    seen to hold a binding says nothing.
+    """
+    stream = view.record.stream("bindings")
+    readings = [r for r in _inside(stream, window) if r.get("ok")]
     if not readings:
         return no_estimate("ratio", "the binding state was not read in this window")
-    values = [int(r["invalid"]) / int(r["total"]) for r in readings]
+    if not any(r.get("ok") and int(r["total"]) > 0 for r in stream):
+        return no_estimate("ratio", "no reading of the binding state showed a binding")
+    values = [int(r["invalid"]) / max(1, int(r["total"])) for r in readings]
     return Estimate(float(np.median(values)), Interval(min(values), max(values)), "ratio", len(values))
 
 

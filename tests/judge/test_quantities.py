@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness.judge.quantities import measure
@@ -67,6 +69,20 @@ def test_the_binding_state_is_the_admin_apis() -> None:
     assert of(view, "invalid_bindings_ratio").value == pytest.approx(0.05)
     assert of(view, "invalid_bindings_ratio", "after").value == 0.0
     assert of(view, "invalid_strengths_served").value == 0.0
+
+
+def test_an_index_emptied_by_a_restore_holds_nothing_invalid_and_one_never_filled_says_nothing() -> None:
+    record = build(kind="binding_corruption").record
+    after = CaseView(record).windows["after"].start
+
+    def emptied(since: float) -> CaseView:
+        readings = tuple(
+            {**r, "total": 0, "invalid": 0} if float(r["t"]) > since else r for r in record.stream("bindings")
+        )
+        return CaseView(replace(record, streams={**record.streams, "bindings": readings}))
+
+    assert of(emptied(after), "invalid_bindings_ratio", "after").value == 0.0
+    assert of(emptied(0.0), "invalid_bindings_ratio", "after").samples == 0
 
 
 def test_cohorts_deviate_by_nothing_when_they_are_what_was_asked_for() -> None:
