@@ -60,6 +60,7 @@ aborts: $(READY)
 	$(BIN)/python -m tests.torture.abort_time --trials $(TRIALS) --document $(ARGS)
 
 durability: $(READY)
+	$(BIN)/python -m tests.torture.durability_defects --document $(ARGS)
 	$(BIN)/python -m tests.torture.one_in_many
 	$(BIN)/python -m tests.judge.durability_scale
 

@@ -257,6 +257,7 @@ class ExperimentRun:
         )
         hold_s = min(profile.fault_s, fault.longest_hold_s)
         self._show("inject", hold_s)
+        read_recent = self._load.stand_by() if fault.takes_target_down and self._load is not None else None
         self._may_be_down = fault.takes_target_down
         with injection:
             self._abort_conditions("inject")
@@ -269,11 +270,14 @@ class ExperimentRun:
                 self._wait(hold_s, "fault")
             else:
                 self._roll_back(remedy, hold_s)
+            held_until = self._clock.now()
         self._may_be_down = False
         if injection.relieved:
             raise Aborted(f"the guardian healed the fault under us: {'; '.join(injection.relieved)}")
         if remedy is None:
             self._event("after_started")
+        if read_recent is not None:
+            self._writer.event("recent_read_back", asked=read_recent(held_until).asked)
 
     def _roll_back(self, remedy: RemedyStage, hold_s: float) -> None:
         """Wait for the trigger (or the fault's time), roll back, watch recovery with the fault still in force."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+import threading
 from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.engram import EngramClient
-from harness.errors import TargetError
+from harness.errors import TargetError, UsageError
 from harness.faults.base import Observation, Observer, TargetFault, process_of
 from harness.faults.presence import Presence
 from harness.faults.recipe import Recipe
@@ -17,13 +18,21 @@ from harness.targets.base import Target
 
 @dataclass(frozen=True)
 class DoubleCrash(TargetFault):
-    """SIGKILL, started again, and SIGKILL as soon as it serves; no recipe, as with a single crash."""
+    """SIGKILL, started again, and SIGKILL after it has served for ``between_s``; no recipe, as with a single crash.
 
+    In half a second there are writes of the second generation, which the second crash may take.
+    """
+
+    between_s: float = 0.5
     kind: ClassVar[str] = "double_crash"
     requires: ClassVar[tuple[str, ...]] = ("restart", "process")
     slot: ClassVar[str] = "process"
     takes_target_down: ClassVar[bool] = True
     longest_hold_s: ClassVar[float] = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.between_s <= 5:
+            raise UsageError(f"between_s must be from 0 to 5 (nothing ends it meanwhile), not {self.between_s!r}")
 
     def describe(self) -> str:
         return "process killed (SIGKILL) twice, the second time right after its recovery"
@@ -34,6 +43,7 @@ class DoubleCrash(TargetFault):
                 raise TargetError(f"the process was gone before crash {turn}", where=target.base_url)
             if turn == 1:
                 target.restart(kill=True)
+                threading.Event().wait(self.between_s)
 
     def bring_back(self, target: Target) -> str:
         target.restart(kill=True)

@@ -11,12 +11,13 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.errors import RecordError
 from harness.judge.view import CaseView
 from harness.model import Op, Outcome, json_number
 from harness.timeline.samples import Samples
@@ -35,10 +36,10 @@ _FINDINGS = 200
 class ReadBack:
     """Counts of memories by what was found, with a few examples of every bad class and the ids of the first 200.
 
-    ``lost``: gone. ``stale``: shows what an acknowledged write replaced. ``resurrected``: shows what an acknowledged
-    delete removed. ``corrupted``: shows what was never written. ``leaked``: shows a write to another space, or is
-    shown there. ``misplaced``: shows another memory's write. ``duplicated``: a recall shows it more than once.
-    ``unrecallable``: not found by its own embedding. ``unreachable``: nothing was answered about it.
+    ``lost``: gone. ``stale``: an acknowledged write is lost, and what it replaced is shown. ``resurrected``: shows what
+    an acknowledged delete removed. ``corrupted``: shows what was never written. ``leaked``: shows a write to another
+    space, or is shown there. ``misplaced``: shows another memory's write. ``duplicated``: a recall shows it more than
+    once. ``unrecallable``: not found by its own embedding. ``unreachable``: nothing was answered about it.
     """
 
     acknowledged: int = 0
@@ -64,11 +65,13 @@ class Checker:
     """Every acknowledged write, and what a correct service may show of each memory.
 
     Takes ``writes`` over and sorts them where they are: at ten million every column is up to 80 MB. ``moments``:
-    instants (monotonic seconds) and names of what was done to the target, to date a loss by.
+    instants (monotonic seconds) and names of what was done to the target, to date a loss by. ``most``: findings kept
+    of each class; all are counted.
     """
 
-    def __init__(self, writes: Writes, moments: Moments = ()) -> None:
+    def __init__(self, writes: Writes, moments: Moments = (), *, most: int = _FINDINGS) -> None:
         self._moments = tuple(sorted(moments))
+        self._most = most
         _sort(writes)
         key, acked, deletes = writes.key, writes.acked, writes.deletes
         first = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1]))) if len(key) else np.zeros(0, np.int64)
@@ -92,9 +95,10 @@ class Checker:
         del place
         self._pairs <<= np.uint64(32)
         self._pairs |= writes.version[stores]
-        self._allowed, self._removed = allowed[stores], removed[stores]
+        self._allowed, self._removed, self._acked = allowed[stores], removed[stores], acked[stores]
         self._merge_repeated()
         self._seen = np.zeros(len(self._keys), dtype=np.bool_)
+        self._bad = np.zeros(len(self._keys), dtype=np.bool_)
         self._result = ReadBack(acknowledged=int(np.count_nonzero(self._acknowledged)))
 
     def _merge_repeated(self) -> None:
@@ -103,15 +107,23 @@ class Checker:
         for index in repeated[::-1].tolist():
             self._allowed[index] |= self._allowed[index + 1]
             self._removed[index] |= self._removed[index + 1]
+            self._acked[index] |= self._acked[index + 1]
 
     def versions(self, key: int) -> set[int]:
         """The versions of one memory a correct service may show."""
         at = int(np.searchsorted(self._keys, np.uint64(key)))
         if at >= len(self._keys) or self._keys[at] != key or not self._acknowledged[at]:
             return set()
-        low, high = np.searchsorted(self._pairs, (np.uint64(at << 32), np.uint64((at + 1) << 32)))
-        found = self._pairs[low:high][self._allowed[low:high]] & np.uint64(0xFFFFFFFF)
-        return {int(version) for version in found}
+        sent = self._sent_of(at)
+        return {int(version) for version in (self._pairs[sent] & np.uint64(0xFFFFFFFF))[self._allowed[sent]]}
+
+    def _sent_of(self, at: int) -> slice:
+        return slice(*np.searchsorted(self._pairs, (np.uint64(at << 32), np.uint64((at + 1) << 32))).tolist())
+
+    def _newest(self, at: int) -> int:
+        """The newest version of a memory that was acknowledged."""
+        sent = self._sent_of(at)
+        return int((self._pairs[sent] & np.uint64(0xFFFFFFFF))[self._acked[sent]].max(initial=0))
 
     def check(self, seen: Seen) -> None:
         """Classify what a piece of the read-back shows. Pieces may come in any number."""
@@ -151,7 +163,7 @@ class Checker:
         rest &= found & ~allowed
         text = "shows version {version}, which an acknowledged delete removed"
         self._note("resurrected", seen, rows, at, rest & removed, text)
-        text = "shows version {version}, acknowledged since: {newest}"
+        text = "shows version {version}; version {newest}, acknowledged since, is lost"
         self._note("stale", seen, rows, at, rest & ~removed, text)
 
     def _by_embedding(self, seen: Seen, rows: Indices, at: Indices) -> None:
@@ -179,21 +191,34 @@ class Checker:
     def _note(self, name: str, seen: Seen, rows: Indices, at: Indices, which: Bools, text: str) -> None:
         hits = np.flatnonzero(which)
         setattr(self._result, name, getattr(self._result, name) + len(hits))
-        for hit in hits[:_FINDINGS].tolist():
+        if name in BAD:
+            self._bad[at[hits]] = True
+        for hit in hits[: self._most].tolist():
             row, index = int(rows[hit]), int(at[hit])
             space, item = divmod(int(seen.key[row]), 1 << 32)
-            newest = max(self.versions(int(seen.key[row])), default=0)
-            values = {"newest": newest, "status": int(seen.status[row]), "item": int(seen.item[row])}
+            values = {"newest": self._newest(index), "status": int(seen.status[row]), "item": int(seen.item[row])}
             values |= {"version": int(seen.version[row]), "space": int(seen.space[row])}
             acked_at = float(self._acked_at[index])
             near = around(acked_at, self._moments)
             detail = text.format(**values, copies=int(seen.copies[row])) + (f"; acknowledged {near}" if near else "")
-            kept = self._result.examples.setdefault(name, [])
-            if len(kept) < _EXAMPLES:
-                kept.append(f"space {space} item {item}: {detail}")
-            if sum(finding["class"] == name for finding in self._result.findings) < _FINDINGS:
-                finding = {"class": name, "space": space, "item": item, "detail": detail}
-                self._result.findings.append(finding | {"acknowledged_t": json_number(acked_at)})
+            finding = {"class": name, "space": space, "item": item, "detail": detail}
+            self._keep(finding | {"acknowledged_t": json_number(acked_at)})
+
+    def _keep(self, finding: dict[str, Any]) -> None:
+        name = finding["class"]
+        kept = self._result.examples.setdefault(name, [])
+        if len(kept) < _EXAMPLES:
+            kept.append(f"space {finding['space']} item {finding['item']}: {finding['detail']}")
+        if sum(other["class"] == name for other in self._result.findings) < self._most:
+            self._result.findings.append(finding)
+
+    def add(self, findings: Iterable[dict[str, Any]]) -> None:
+        """Take in what an earlier look found wrong with memories that look well by now: they were written anew."""
+        for finding in findings:
+            at = int(np.searchsorted(self._keys, np.uint64(finding["space"] << 32 | finding["item"])))
+            if finding["class"] in BAD and not self._bad[at]:
+                setattr(self._result, finding["class"], getattr(self._result, finding["class"]) + 1)
+                self._keep(finding | {"detail": f"{finding['detail']}; read right after the heal"})
 
     def result(self) -> ReadBack:
         """The counts; what nobody asked about is unreachable."""
@@ -252,11 +277,32 @@ def acceptable_versions(stores: Samples) -> dict[tuple[int, int], set[int]]:
 
 
 def judge_read_back(view: CaseView) -> ReadBack:
-    """Classify every acknowledged memory by what the read-back found."""
+    """Classify every acknowledged memory by what the read-back found, at the end and, after a crash, right after it."""
     record = view.record
     checker = Checker(writes_of(record.samples), moments_of(record.events, record.ledger))
     checker.check(seen_of(record.read_back))
+    if record.recovered:
+        checker.add(_early(view))
     return checker.result()
+
+
+def _early(view: CaseView) -> list[dict[str, Any]]:
+    """What is wrong with what was read right after the heal, while the load went on.
+
+    A write that was sent before the last answer, and not acknowledged before the first question, may be shown or not.
+    """
+    record = view.record
+    rows, writes = record.recovered, writes_of(record.samples)
+    try:
+        first, last = min(float(row["asked"]) for row in rows), max(float(row["t"]) for row in rows)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordError(f"not a row of a read-back: {error!r}") from error
+    sent = writes.sent < last
+    columns = {one.name: getattr(writes, one.name)[sent] for one in fields(Writes)}
+    columns["acked"] &= columns["done"] <= first
+    checker = Checker(Writes(**columns), moments_of(record.events, record.ledger), most=len(rows))
+    checker.check(seen_of(rows))
+    return checker.result().findings
 
 
 def acknowledged_samples(view: CaseView) -> int:

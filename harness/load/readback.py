@@ -1,7 +1,9 @@
 """The read-back process: ``python -m harness.load.readback PLAN.json``; reads what was ever acknowledged.
 
-Command: ``{"do": "verify", "deadline_s": S, "sample": N}``. Lines go to ``verify.jsonl`` as :mod:`harness.load.verify`
-describes. It judges nothing: what a version seen means is decided from the samples.
+Command: ``{"do": "verify", "deadline_s": S, "sample": N}``; or ``{"do": "recent", "deadline_s": S, "before": T, "most":
+N}`` for what was written last before an instant, while the load goes on. Lines go to ``verify.jsonl``, or else
+``recovered.jsonl``, as :mod:`harness.load.verify` describes. It judges nothing: what a version seen means is decided
+from the samples.
 """
 
 from gevent import monkey
@@ -25,13 +27,14 @@ from harness.load.exchange import HttpPool, endpoint_of
 from harness.load.payload import PayloadBank, parse_origin
 from harness.load.pipe import commands, read_plan, say
 from harness.load.plan import KEY_VARIABLE, ProcessPlan
-from harness.load.verify import VERIFY_FILE, acknowledged_pairs
+from harness.load.verify import RECENT_FILE, VERIFY_FILE, acknowledged_pairs, recent_pairs
 from harness.load.wire import Requests
 from harness.model import Cue, Found, Op, Outcome
 from harness.timeline.jsonl import JsonLines
 from harness.timeline.samples import read_all_samples
 
 _CONCURRENCY = 16
+_FEW, _FEW_PER_S = 4, 200.0  # beside the load, which has just found the target again
 _PAUSE_S = 0.1
 _SAMPLE_STREAM = 5
 # What may pass when the target is asked again: it is restarting, or was busy for a moment.
@@ -41,7 +44,7 @@ _PASSING = frozenset({Outcome.TIMEOUT, Outcome.REFUSED, Outcome.RESET, Outcome.H
 class Readback:
     """Reads memories back, each until the target has answered or the time is over."""
 
-    def __init__(self, plan: ProcessPlan, deadline: float) -> None:
+    def __init__(self, plan: ProcessPlan, deadline: float, file: str = VERIFY_FILE) -> None:
         endpoint = endpoint_of(plan.base_url)
         bank = PayloadBank(plan.workload, plan.seed)
         self._bank = bank
@@ -49,13 +52,13 @@ class Readback:
         self._deadline = deadline
         self._requests = Requests(plan.workload, bank, endpoint, os.environ.get(KEY_VARIABLE))
         self._pool = HttpPool(endpoint)
-        self._lines = JsonLines(plan.folder / VERIFY_FILE)
+        self._lines = JsonLines(plan.folder / file)
         self.counts = {"asked": 0, "found": 0, "missing": 0, "unanswered": 0, "other": 0}
 
     def read(self, op: Op, space: int, item: int) -> None:
         """Ask for one memory, by id or by its embedding, and write the line."""
         request = self._requests.build(op, item, space, item % self._plan.workload.users, Cue.EXACT, 0)
-        status, outcome = 0, Outcome.TIMEOUT
+        asked, status, outcome = time.monotonic(), 0, Outcome.TIMEOUT
         reading, body = None, b""
         while (left := self._deadline - time.monotonic()) > 0:
             try:
@@ -72,6 +75,7 @@ class Readback:
         self._count(op, status, outcome, found)
         line: dict[str, Any] = {
             "t": time.monotonic(),
+            "asked": asked,
             "by": "id" if op == Op.READ else "embedding",
             "space": space,
             "item": item,
@@ -147,6 +151,19 @@ def verify(plan: ProcessPlan, deadline_s: float, sample: int) -> dict[str, int]:
     return {**readback.counts, "expected": len(work)}
 
 
+def recent(plan: ProcessPlan, deadline_s: float, before: float, most: int) -> dict[str, int]:
+    """Read by id what was written last before ``before``: a few at a time, as the load goes on."""
+    pairs = recent_pairs(read_all_samples(plan.folder), before, most)
+    readback = Readback(plan, time.monotonic() + deadline_s, RECENT_FILE)
+    pool = Pool(_FEW)
+    for pair in pairs:
+        pool.spawn(readback.read, Op.READ, *pair)
+        gevent.sleep(1 / _FEW_PER_S)
+    pool.join()
+    readback.close()
+    return {**readback.counts, "expected": len(pairs)}
+
+
 def main(arguments: list[str]) -> int:
     """Run the read-back; exit code 0 when done, 1 when something broke (said on stdout)."""
     try:
@@ -156,6 +173,9 @@ def main(arguments: list[str]) -> int:
         command: dict[str, Any] = queue.get()
         if command.get("do") == "verify":
             say({"verified": verify(plan, float(command["deadline_s"]), int(command["sample"]))})
+        elif command.get("do") == "recent":
+            limits = float(command["deadline_s"]), float(command["before"]), int(command["most"])
+            say({"verified": recent(plan, *limits)})
     except HarnessError as error:
         say({"failed": str(error)})
         return 1

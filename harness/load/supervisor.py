@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +27,7 @@ from harness.timeline.answers import write_truth
 from harness.timeline.jsonl import write_json_atomically
 
 _LEAD_S = 0.25  # between the order to start or stop and its instant, which all processes must know by then
+_RECENT, _RECENT_S = 400, 5.0  # memories asked for right after a crash, and how long the answers may take
 _END_S = 5.0
 _DIGEST_ARRIVALS = 64 * CHUNK  # the digest names the load; a day of arrivals need not be hashed for it
 _KEPT_SNAPSHOTS = 32
@@ -158,6 +160,7 @@ class LoadSupervisor:
         self._t0: float | None = None
         self._at_start: LiveStats | None = None
         self._history: deque[LiveStats] = deque(maxlen=_KEPT_SNAPSHOTS)
+        self._standing: LoadProcess | None = None
         self._summary: LoadSummary | None = None
 
     def __enter__(self) -> Self:
@@ -279,11 +282,37 @@ class LoadSupervisor:
         Belongs after :meth:`stop`, when nothing is written any more. Answers that do not come are asked for again
         until ``deadline_s`` seconds have passed. Raises :class:`LoadError` where the reading process broke.
         """
+        process = self._reader(deadline_s)
+        return self._read(process, deadline_s, {"do": "verify", "sample": sample})
+
+    def stand_by(self) -> Callable[[float], VerifySummary]:
+        """Start a process that reads back at once, when what is given is called, what was acknowledged last.
+
+        What a crash took is overwritten by the load before long; so a few hundred memories are asked for by id, into
+        ``recovered.jsonl``, while the load goes on: those whose last acknowledged write came last before an instant
+        (monotonic seconds: when the target was still down). Raises :class:`LoadError`, as does the call.
+        """
+        self._standing = process = self._reader(_RECENT_S)
+
+        def read_recent(before: float) -> VerifySummary:
+            self._standing = None
+            return self._read(process, _RECENT_S, {"do": "recent", "before": before, "most": _RECENT})
+
+        return read_recent
+
+    def _reader(self, deadline_s: float) -> LoadProcess:
         plan = dataclasses.replace(self._plan.for_process(0), role="readback", max_duration_s=deadline_s)
         process = LoadProcess(plan, "harness.load.readback")
         try:
             process.expect("ready", self._clock, self._clock.now() + self._plan.ready_deadline_s)
-            process.tell({"do": "verify", "deadline_s": deadline_s, "sample": sample})
+        except BaseException:
+            process.end(0.5)
+            raise
+        return process
+
+    def _read(self, process: LoadProcess, deadline_s: float, command: dict[str, Any]) -> VerifySummary:
+        try:
+            process.tell({**command, "deadline_s": deadline_s})
             patience = deadline_s + self._plan.workload.request_timeout_s + _END_S
             return VerifySummary(**process.expect("verified", self._clock, self._clock.now() + patience))
         finally:
@@ -291,6 +320,9 @@ class LoadSupervisor:
 
     def kill(self) -> None:
         """End the processes at once; idempotent. Samples up to the last flush (80 ms) stay."""
+        if self._standing is not None:
+            self._standing.end(0.0)
+            self._standing = None
         for process in self._processes:
             if process.popen.poll() is None:
                 process.popen.kill()

@@ -65,6 +65,7 @@ class CaseRecord:
     samples: Samples
     streams: dict[str, tuple[dict[str, Any], ...]]
     read_back: tuple[dict[str, Any], ...] = ()
+    recovered: tuple[dict[str, Any], ...] = ()  # read back right after the heal, of what was written last before it
     ledger: tuple[dict[str, Any], ...] = ()
     checks: dict[str, Any] = field(default_factory=lambda: {"checks": [], "ended": "never"})
     load: dict[str, Any] = field(default_factory=dict)
@@ -125,6 +126,7 @@ def read_case(folder: Path) -> CaseRecord:
         samples=read_all_samples(samples_folder) if samples_folder.is_dir() else empty_samples(),
         streams=streams,
         read_back=tuple(read_lines(samples_folder / "verify.jsonl")),
+        recovered=tuple(read_lines(samples_folder / "recovered.jsonl")),
         ledger=tuple(read_lines(folder / "ledger.jsonl")),
         checks=checks,
         load=read_json(load_path) if load_path.exists() else {},

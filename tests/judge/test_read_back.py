@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from harness.errors import RecordError
 from harness.judge.durability import BAD, Checker, ReadBack, around, moments_of
+from harness.judge.summary import CaseSummary
 from harness.model import Op, Outcome
 from harness.timeline.jsonl import dump_line
 from harness.timeline.samples import DTYPE, MAGIC, Samples
 from harness.timeline.writes import read_seen, read_writes, seen_of, writes_of
+from tests.cases import build
 from tests.judge import durability_scale
 
 OK = Outcome.OK
@@ -110,6 +114,73 @@ def test_a_finding_is_dated_by_what_was_done_to_the_target() -> None:
     assert found.findings[0]["detail"] == f"404; acknowledged version 1; acknowledged {near}"
     assert found.findings[0]["acknowledged_t"] == 1.0
     assert around(1.0, ()) == ""
+
+
+# A crash at 10.0, the questions from 20.0 to 21.0, and the last read-back at the end.
+BEFORE_CRASH: Row = (Op.STORE, 2, 8.0, 9.0, OK)
+AFTER_CRASH: Row = (Op.STORE, 3, 30.0, 31.0, OK)
+LATEST = shown(seen_version=3)
+
+
+def early(rows: list[Row], first: dict[str, Any], last: dict[str, Any], *more: dict[str, Any]) -> ReadBack:
+    """A case whose memory was read right after the heal, and at the end."""
+    recovered = tuple(row | {"asked": 20.0, "t": 21.0} for row in (first, *more))
+    record = dataclasses.replace(build().record, samples=samples(*rows), recovered=recovered, read_back=(last,))
+    return CaseSummary(record).read_back
+
+
+@pytest.mark.parametrize(
+    ("rows", "first", "wrong"),
+    [
+        ([STORED, BEFORE_CRASH, AFTER_CRASH], shown(seen_version=2), {}),
+        ([STORED, BEFORE_CRASH, AFTER_CRASH], shown(), {"stale": 1}),
+        ([STORED, BEFORE_CRASH, AFTER_CRASH], GONE, {"lost": 1}),
+        ([STORED, DELETED, AFTER_CRASH], shown(), {"resurrected": 1}),
+        ([STORED, DELETED, AFTER_CRASH], GONE, {}),
+        # Nobody answered: nothing is known.
+        ([STORED, BEFORE_CRASH, AFTER_CRASH], shown(status=0, seen_item=None, seen_version=None), {}),
+        # In flight while it was asked: it may be shown or not, and so may a delete.
+        ([STORED, (Op.STORE, 3, 20.5, 20.7, OK)], shown(seen_version=3), {}),
+        ([STORED, (Op.STORE, 3, 19.9, 20.1, OK)], shown(), {}),
+        ([STORED, (Op.DELETE, 0, 20.5, 20.6, OK), AFTER_CRASH], GONE, {}),
+        ([STORED, (Op.STORE, 2, 19.0, 19.5, OK), AFTER_CRASH], shown(), {"stale": 1}),
+        # Of what was sent after the last answer nothing can be shown.
+        ([STORED, AFTER_CRASH], LATEST, {"corrupted": 1}),
+    ],
+)
+def test_what_a_crash_took_is_seen_though_the_load_has_written_it_anew(
+    rows: list[Row], first: dict[str, Any], wrong: dict[str, int]
+) -> None:
+    found = early(rows, first, LATEST)
+    assert bad(found) == wrong
+    assert [finding["class"] for finding in found.findings] == list(wrong)
+    assert all("right after the heal" in text for texts in found.examples.values() for text in texts)
+    assert (found.acknowledged, found.checked, found.unreachable) == (1, 1, 0)
+
+
+def test_a_memory_that_is_wrong_at_both_times_counts_once_as_it_is_in_the_end() -> None:
+    assert bad(early([STORED, BEFORE_CRASH], shown(), GONE)) == {"lost": 1}
+
+
+def test_all_that_is_wrong_early_is_counted_though_few_are_kept() -> None:
+    rows = np.concatenate([samples(STORED, AFTER_CRASH, item=item) for item in range(300)])
+    recovered = tuple(GONE | {"item": item, "asked": 20.0, "t": 21.0} for item in range(300))
+    last = tuple(LATEST | {"item": item, "seen_item": item} for item in range(300))
+    record = dataclasses.replace(build().record, samples=rows, recovered=recovered, read_back=last)
+    found = CaseSummary(record).read_back
+    assert (found.lost, len(found.findings), len(found.examples["lost"])) == (300, 200, 5)
+
+
+def test_a_row_of_the_early_read_back_that_is_none_is_a_broken_record() -> None:
+    record = dataclasses.replace(build().record, recovered=({"t": 1.0},))
+    with pytest.raises(RecordError, match="row of a read-back"):
+        _ = CaseSummary(record).read_back
+
+
+def test_what_is_lost_is_named_by_the_newest_that_was_acknowledged() -> None:
+    unanswered: Row = (Op.STORE, 9, 8.0, 9.0, Outcome.RESET)
+    found = judge([STORED, STORED_AGAIN, unanswered], shown())
+    assert found.findings[0]["detail"] == "shows version 1; version 2, acknowledged since, is lost"
 
 
 def test_columns_from_files_are_those_from_memory(tmp_path: Path) -> None:

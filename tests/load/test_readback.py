@@ -11,7 +11,7 @@ import pytest
 from harness.load import LoadPlan, LoadSupervisor
 from harness.load.plan import ProcessPlan
 from harness.load.recording import SampleWriter
-from harness.load.verify import VerifySummary, acknowledged_pairs
+from harness.load.verify import VerifySummary, acknowledged_pairs, recent_pairs
 from harness.model import Op, Outcome
 from harness.timeline.jsonl import read_lines
 from harness.timeline.samples import DTYPE, read_samples
@@ -41,6 +41,44 @@ def test_only_acknowledged_stores_are_expected(tmp_path: Path) -> None:
     _acknowledged(tmp_path, [(0, 1)], Outcome.TIMEOUT)
     assert acknowledged_pairs(read_samples(tmp_path / "requests-00.bin")) == []
     assert acknowledged_pairs(np.zeros(0, dtype=DTYPE)) == []
+
+
+def test_of_what_a_crash_takes_first_the_latest_is_asked_for_first() -> None:
+    rows = np.zeros(7, dtype=DTYPE)
+    rows["op"], rows["outcome"] = int(Op.STORE), int(Outcome.OK)
+    rows["item"] = [1, 2, 3, 4, 5, 6, 2]
+    rows["done"] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 9.0]
+    rows["op"][2] = int(Op.DELETE)  # of what was never stored
+    rows["outcome"][3] = int(Outcome.TIMEOUT)
+    # Item 2 was written to after the instant, and item 6 only then.
+    assert recent_pairs(rows, 5.0, 10) == [(0, 5), (0, 1)]
+    assert recent_pairs(rows, 6.0, 10) == [(0, 6), (0, 5), (0, 1)]
+    assert recent_pairs(rows, 6.0, 1) == [(0, 6)]
+    rows["op"][4], rows["item"][4] = int(Op.DELETE), 1
+    assert recent_pairs(rows, 5.0, 10) == [(0, 1)], "a delete is what must not come back"
+    assert recent_pairs(rows[:0], 5.0, 10) == []
+
+
+def test_what_a_crash_takes_first_is_read_beside_the_load(tmp_path: Path) -> None:
+    folder = tmp_path / "samples"
+    _acknowledged(folder, [(0, item) for item in range(5)])
+    with stub(tmp_path) as (url, _), LoadSupervisor(LoadPlan(small_workload(), url, 7, folder, 10.0)) as load:
+        read_recent = load.stand_by()
+        asked_at = time.monotonic()
+        summary = read_recent(asked_at)
+    assert (summary.expected, summary.asked, summary.missing) == (5, 5, 5)
+    lines = list(read_lines(folder / "recovered.jsonl"))
+    assert [line["by"] for line in lines] == ["id"] * 5
+    assert all(asked_at <= line["asked"] <= line["t"] for line in lines)
+    assert not (folder / "verify.jsonl").exists()
+
+
+def test_one_that_stands_by_ends_with_the_load(tmp_path: Path) -> None:
+    with LoadSupervisor(LoadPlan(small_workload(), "http://127.0.0.1:9", 7, tmp_path, 10.0)) as load:
+        load.stand_by()
+        standing = load._standing
+        assert standing is not None and standing.popen.poll() is None
+    assert standing.popen.poll() is not None
 
 
 def test_what_a_target_forgot_is_missing(tmp_path: Path) -> None:
