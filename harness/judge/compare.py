@@ -16,7 +16,8 @@ from scipy import special
 from harness.judge.arms import Arm, unfit
 from harness.judge.comparison import FLOOR, RELATIVE, Comparison, decide, sample_to_decide, undecided
 from harness.judge.intervals import Floats
-from harness.judge.sides import Contrast, contrast, pooled_estimate, share_side
+from harness.judge.shares import share_side
+from harness.judge.sides import Contrast, contrast, pooled_estimate
 from harness.model import NO_INTERVAL, Estimate, Interval, Verdict
 
 ALPHA = 0.05
@@ -180,7 +181,7 @@ def _times(interval: Interval, factor: float) -> Interval:
 def compare_share(metric: str, one: Arm, op: str, limit: float, *, alpha: float = ALPHA) -> Comparison:
     """One arm's share against a limit of its own: convergent > 30 %, timeouts < 10 %, completed < 10 %, within SLO.
 
-    ``values`` are 1.0 and 0.0. The control plays no part; clustered by user.
+    ``values`` are 1.0 and 0.0. The control plays no part; clustered by user, and by moment where instants are known.
     """
     if why := unfit(one, constant_is_unfit=False):
         return undecided(metric, why, limit=limit, op=op)

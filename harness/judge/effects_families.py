@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.judge.evidence import Evidence, observed, signal
-from harness.judge.intervals import clustered_share, quantile
+from harness.judge.intervals import quantile
 from harness.judge.recovery import SignalEvents
+from harness.judge.shares import clustered_share
 from harness.judge.view import CaseView, blocks, recalls, service_ms
 from harness.model import Op, Outcome, Pathway, Window
 from harness.timeline.samples import Samples, pick

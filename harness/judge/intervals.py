@@ -12,10 +12,6 @@ from harness.model import NO_INTERVAL, Estimate, Interval, no_estimate
 
 ALPHA = 0.05
 _Z = float(special.ndtri(1 - ALPHA))
-# How much larger than the largest burst seen the next may be: with k (effective) bursts 8 / k, from 1 to 5 times. Found
-# by simulation with sizes that spread like waiting times do; docs/ab_calibration.md shows what it covers.
-_UNSEEN, _UNSEEN_MOST = 8.0, 5.0
-_FAR_ABOVE = 4.0  # excess squared over hits, so two standard deviations
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -48,65 +44,6 @@ def clusters_of(values: Floats, cluster: npt.NDArray[np.int64], level: float) ->
     _, index = np.unique(cluster, return_inverse=True)
     below: Floats = np.bincount(index, weights=(values <= level).astype(np.float64)).astype(np.float64)
     return below, np.bincount(index).astype(np.float64)
-
-
-def clustered_share(hit: Bools, moment: Ints, what: str) -> Estimate:
-    """A share of trials that share their luck by moments (numbered in order), bounded by :func:`share_bounds`."""
-    trials = len(hit)
-    if trials == 0:
-        return no_estimate("ratio", f"no {what} in this window")
-    return Estimate(int(hit.sum()) / trials, share_bounds(hit, moment, in_order=True), "ratio", trials)
-
-
-def share_bounds(hit: Bools, cluster: Ints, alpha: float = ALPHA, *, in_order: bool = False) -> Interval:
-    """Bounds on a share whose trials come in clusters, ``alpha`` at each side: binomial, in units of whole bursts.
-
-    A hit is rarely alone: where a moment or a user goes wrong, several requests do. So trials and hits are counted in
-    bursts (divided by :func:`bursts`' mean). With few bursts that alone covers 78-91 %, as a sample that happens to
-    have few and small ones also shows little spread; so where the binomial bound allows for one more hit, the upper
-    bound allows for one more burst (Fay and Feuer 1997), and the larger a one the fewer were seen. Coverage stands in
-    ``docs/ab_calibration.md``. Without clustering these are Clopper and Pearson's bounds. A sample without any hit
-    cannot tell how large bursts are: hits are taken to come singly then.
-    """
-    trials, hits = len(hit), int(hit.sum())
-    if trials == 0:
-        return NO_INTERVAL
-    if 2 * hits > trials:
-        other = share_bounds(~hit, cluster, alpha, in_order=in_order)
-        return Interval(1 - other.high, 1 - other.low)
-    if hits == 0:
-        return binomial_interval(0, trials, alpha)
-    mean, largest = bursts(hit, cluster, in_order=in_order)
-    low = float(special.betaincinv(hits / mean, (trials - hits) / mean + 1, alpha))
-    unseen = min(_UNSEEN_MOST, max(1.0, _UNSEEN * mean / hits))
-    one_more = 1 + unseen * (largest - 1)
-    size = (hits * mean + one_more**2) / (hits + one_more)
-    high = float(special.betaincinv((hits + one_more) / size, max(trials - hits, 1) / size, 1 - alpha))
-    return Interval(min(low, hits / trials), max(high, hits / trials))
-
-
-def bursts(hit: Bools, cluster: Ints, *, in_order: bool = False) -> tuple[float, float]:
-    """(mean, largest) burst of hits, each at least 1: how many hits come at once.
-
-    The mean is the design effect: the clustered over the independent variance. The largest is the largest excess of a
-    cluster, squared, over its hits: a cluster's hits themselves where few are expected, about 1 where hits are many and
-    independent. ``in_order``: neighbouring clusters that are both far above the rest are one burst.
-    """
-    trials, hits = len(hit), int(hit.sum())
-    common = hits / trials
-    numbers, index = np.unique(cluster, return_inverse=True)
-    sums = np.bincount(index, weights=hit.astype(np.float64))
-    excess = sums - common * np.bincount(index)
-    if in_order:
-        bad = (excess > 0) & (np.square(excess) > _FAR_ABOVE * sums)
-        goes_on = np.zeros(len(sums), dtype=np.bool_)
-        goes_on[1:] = bad[1:] & bad[:-1] & (np.diff(numbers) == 1)
-        group = np.cumsum(~goes_on) - 1
-        sums, excess = np.bincount(group, weights=sums), np.bincount(group, weights=excess)
-    mean = float(np.square(excess).sum()) / (hits * (1 - common))
-    above = excess > 0
-    largest = float((np.square(excess[above]) / sums[above]).max()) if bool(above.any()) else 1.0
-    return max(1.0, mean), max(1.0, mean, largest)
 
 
 def quantile(values: Floats, q: float, cluster: npt.NDArray[np.int64], unit: str) -> Estimate:

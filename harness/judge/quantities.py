@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from harness.judge import alerting, rollback, witness
 from harness.judge import view as seen
-from harness.judge.intervals import clustered_share, exactly, mean, quantile, share
+from harness.judge.intervals import exactly, mean, quantile, share
+from harness.judge.shares import clustered_share
 from harness.judge.view import CaseView, answered, attempted, blocks, recalls, service_ms
 from harness.model import (
     Cohort,

@@ -6,9 +6,9 @@ import numpy as np
 
 from harness.judge import answers
 from harness.judge.answers import POOR, cues_of, mean_estimate, panel_of, question_of, recall_values
-from harness.judge.intervals import clustered_share
 from harness.judge.quality import compare_overlap, compare_robustness, paired, per_question
 from harness.judge.quantities import quantity
+from harness.judge.shares import clustered_share
 from harness.judge.view import CaseView, answered, attempted, blocks, recalls
 from harness.model import Estimate, Flag, Window, no_estimate
 

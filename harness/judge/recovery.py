@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from harness.judge.intervals import Floats, binomial_interval, clustered_share
+from harness.judge.intervals import Floats, binomial_interval
+from harness.judge.shares import clustered_share
 from harness.model import Interval
 
 CREDIBLE = 0.99

@@ -15,7 +15,8 @@ import numpy as np
 from scipy import special
 
 from harness.judge.arms import Arm, Spread, effective_size, spread_of_mean
-from harness.judge.intervals import Floats, share_bounds, value_at_level
+from harness.judge.intervals import Floats, value_at_level
+from harness.judge.shares import share_side
 from harness.model import Estimate, Interval
 
 ALPHA = 0.05
@@ -77,20 +78,6 @@ class MeanSide:
         return Interval(self.value - half, self.value + half)
 
 
-@dataclass(frozen=True)
-class ShareSide:
-    """A share of requests (errors, timeouts), clustered by user."""
-
-    hit: Floats = field(repr=False)
-    users: np.ndarray[tuple[int], np.dtype[np.int64]] = field(repr=False)
-    value: float
-    samples: int
-
-    def bounds(self, tail: float) -> Interval:
-        """Exact binomial bounds at the effective sample size (see :func:`harness.judge.intervals.share_bounds`)."""
-        return share_bounds(self.hit > 0.5, self.users, tail)
-
-
 def quantile_side(one: Arm, q: float) -> QuantileSide:
     """The ``q`` quantile of an arm."""
     ordered = np.sort(one.values)
@@ -103,11 +90,6 @@ def quantile_side(one: Arm, q: float) -> QuantileSide:
 def mean_side(one: Arm) -> MeanSide:
     """The mean of an arm."""
     return MeanSide(spread_of_mean(one.values, one.users, one.at), float(one.values.mean()), one.count)
-
-
-def share_side(one: Arm) -> ShareSide:
-    """The share of an arm's values that are 1."""
-    return ShareSide(one.values, one.users, float(one.values.mean()), one.count)
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,14 @@ from harness.judge import runbook
 from harness.judge.arms import Arm
 from harness.judge.compare import compare_quantile
 from harness.judge.error_evidence import ErrorEProcess, first_errors
-from harness.judge.intervals import binomial_interval, share_bounds
+from harness.judge.intervals import binomial_interval
 from harness.judge.power import requests_for_quantile, tail_weight_log_normal
 from harness.judge.runbook import Moments
 from harness.judge.sequential import SequentialMean, SequentialQuantile
+from harness.judge.shares import share_bounds
 from harness.model import Verdict
 from tests.calibration.bench import Bench, Row
+from tests.calibration.burst_worlds import burst_table
 from tests.calibration.worlds import MINUTE_S, WORLDS, World, draw, draw_bursts, draw_errors, until
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "ab_calibration.md"
@@ -333,6 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"time is over: {late}", file=sys.stderr)
             return 4
     parts["coverage"] = coverage(given.runs)
+    parts["bursts"] = burst_table(given.runs, 5 * SEED)
     weight = tail_weight_log_normal(0.99, 0.5)
     planned = requests_for_quantile(0.99, 0.05, weight, true_change=0.15, control_per_canary=3)
     given.out.write_text(document(parts, given.runs, planned or 0), encoding="utf-8")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.judge.intervals import binomial_interval, clustered_share, exactly, mean, quantile, share
+from harness.judge.intervals import binomial_interval, exactly, mean, quantile, share
+from harness.judge.shares import clustered_share
 
 
 @pytest.mark.parametrize(("hits", "trials"), [(0, 1), (0, 100), (1, 100), (37, 100), (100, 100), (3, 2994)])
