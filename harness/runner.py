@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from harness.clock import Clock, SystemClock
@@ -21,12 +21,12 @@ from harness.faults.ledger import Ledger
 from harness.faults.no_fault import NoFault
 from harness.faults.recipe import apply
 from harness.faults.remedy import RemedyStage, prepared
-from harness.judge.case import baseline_conditions
+from harness.judge.steady_state import SteadyState, steady_state_so_far
 from harness.judge.summary import CaseSummary
 from harness.load.plan import LoadPlan
 from harness.load.statistics import LiveStats
 from harness.load.supervisor import LoadSupervisor
-from harness.model import Status, Verdict
+from harness.model import Status
 from harness.monitoring.annotations import Annotator
 from harness.probes.alerts import AlertProbe
 from harness.probes.machine import host_probe, memory_share, process_probe
@@ -34,6 +34,7 @@ from harness.probes.panel import panel_probe, store_panel
 from harness.probes.poller import Poller
 from harness.probes.prometheus import keep_series_of
 from harness.probes.service import service_probes
+from harness.probes.settling import settle
 from harness.scenario.abort import AbortCondition
 from harness.targets.base import Target
 from harness.timeline.record import CaseWriter, read_case
@@ -41,7 +42,7 @@ from harness.timeline.record import CaseWriter, read_case
 WARM_UP_S = 1.5  # connections, caches and the allocator's first growth; part of no window
 TICK_S = 0.25  # how often abort conditions are looked at
 ALERT_PATIENCE = 1.5  # of the time an alert may take
-_SETTLE_S = 20.0
+_BASELINES = 3
 _WATCH_STEP_S = 1.0
 
 
@@ -67,7 +68,6 @@ class ExperimentRun:
         self._probes: list[Poller] = []
         self._load: LoadSupervisor | None = None
         self._begun = math.nan
-        self._never = threading.Event()
         self._watch = AbortWatch(experiment.aborts, self._readings, on_trip=self._tripped, clock=self._clock)
         self._alerts: AlertProbe | None = None
         self._marks: Annotator | None = None
@@ -115,8 +115,7 @@ class ExperimentRun:
             try:
                 load = self._start_load(client)
                 self._wait(WARM_UP_S, "warm-up")
-                self._baseline()
-                if self._steady():
+                if self._may_inject(self._baseline()):
                     self._fault_and_after(load)
             finally:
                 self._probes_stop()  # whatever ended it: they ask through this client
@@ -202,36 +201,35 @@ class ExperimentRun:
         forming = (self.experiment.flags or {}).get("dual_memory_types", True)
         if "consolidations" not in self._target.capabilities.names or not forming:
             return
-        deadline = self._clock.now() + _SETTLE_S
-        steady, previous = 0, -1
-        while self._clock.now() < deadline:
-            stats = client.consolidations()
-            concepts = stats.bindings if stats.bindings is not None else 0
-            steady = steady + 1 if concepts == previous and concepts > 0 else 0
-            previous = concepts
-            if steady >= 3:
-                break
-            self._abort_conditions("settle")
-            self._clock.wait(self._never, max(0.1, min(1.0, self.experiment.profile.consolidation_interval_s)))
-        self._writer.event("settled", bindings=previous, steady=steady >= 3)
+        interval_s = self.experiment.profile.consolidation_interval_s
+        look = partial(self._abort_conditions, "settle")
+        bindings, steady = settle(client, interval_s, self._clock, look)
+        self._writer.event("settled", bindings=bindings, steady=steady)
 
-    def _baseline(self) -> None:
+    def _baseline(self) -> SteadyState:
+        """Record the baseline. One that decides nothing goes on, up to ``_BASELINES`` times as long, all of it counted:
+        a noisy neighbour's stall weighs less in it, and nothing is thrown away to look better.
+        """
         self._event("baseline_started")
-        self._wait(self.experiment.profile.baseline_s, "baseline")
-        self._event("baseline_ended")
+        for _ in range(_BASELINES):
+            self._wait(self.experiment.profile.baseline_s, "baseline")
+            ended = self._clock.now()
+            steady = steady_state_so_far(read_case(self._writer.folder), ended)
+            if not steady.undecided:
+                break
+        self._event("baseline_ended", at=ended)
+        return steady
 
-    def _steady(self) -> bool:
+    def _may_inject(self, steady: SteadyState) -> bool:
         """Whether the steady state was established; where not, nothing is injected.
 
         A control case injects nothing anyway: it goes on, so that its assertions say what is wrong.
         """
         if self.experiment.fault.kind == NoFault.kind:
             return True
-        summary = CaseSummary(read_case(self._writer.folder))
-        bad = [c.detail for c in baseline_conditions(summary) if c.verdict is not Verdict.PASS]
-        if bad:
-            self._writer.event("baseline_rejected", reasons=bad)
-        return not bad
+        if steady.reasons:
+            self._writer.event("baseline_rejected", reasons=steady.reasons)
+        return not steady.reasons
 
     @property
     def _longest_alert_s(self) -> float:

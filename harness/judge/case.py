@@ -9,6 +9,7 @@ from typing import Any
 from harness.judge import alerting, quantities, rollback
 from harness.judge.checks import Check, CheckResult, answer, check_from_json
 from harness.judge.durability import BAD
+from harness.judge.steady_state import steady_state
 from harness.judge.summary import CaseSummary
 from harness.model import SCHEMA_VERSION, Estimate, Verdict, json_number
 from harness.timeline.record import CaseRecord
@@ -33,14 +34,6 @@ class CaseJudgement:
     conditions: tuple[Condition, ...]
     checks: tuple[CheckResult, ...]
     summary: CaseSummary
-
-
-# Steady state: what must be in tolerance before anything is injected. (quantity, arguments, op, bound's name)
-STEADY_STATE: tuple[tuple[str, dict[str, Any], str, str], ...] = (
-    ("error_rate", {}, "<=", "error_rate"),
-    ("latency_ms", {"p": 99.0}, "<=", "recall_p99_ms"),
-    ("semantic_lost_ratio", {}, "<=", "semantic_timeout_ratio"),
-)
 
 
 def judge_case(record: CaseRecord) -> CaseJudgement:
@@ -68,8 +61,7 @@ def conditions_of(summary: CaseSummary, ended: str, checks: int, undecided: bool
     if record.last("run_ended") is None:
         return [Condition("run", Verdict.ABORTED, "the record ends before the run did: the harness was killed")]
     found = [Condition("run", Verdict.PASS, "ran to its end")]
-    baseline = baseline_conditions(summary)
-    found += baseline
+    found += _steady(summary)
     if record.first("baseline_rejected") is None:
         found += [_exercised(summary), _healed(summary), *_rolled_back(summary)]
         found.append(_load_held(summary))
@@ -88,24 +80,9 @@ def _body(ended: str, found: list[Condition], undecided: bool) -> list[Condition
     return [Condition("drill", Verdict.INCONCLUSIVE, f"the drill did not run to its end ({ended})")]
 
 
-def baseline_conditions(summary: CaseSummary) -> list[Condition]:
-    """Whether the steady state was established: every tolerance met before anything was injected."""
-    window = summary.view.windows.get("baseline")
-    if window is None:
-        return [Condition("steady state", Verdict.INCONCLUSIVE, "no baseline was recorded")]
-    found = []
-    doubt = summary.load_doubt(window)
-    if doubt:
-        found.append(Condition("steady state", Verdict.INCONCLUSIVE, doubt))
-    for name, arguments, op, bound in STEADY_STATE:
-        limit = summary.view.limit(bound)
-        if name == "semantic_lost_ratio" and summary.record.manifest.get("cohort_rate", 0.0) == 0.0:
-            continue
-        check = Check("baseline", name, arguments, op, limit, bound, "steady state")
-        result = answer(summary, check)
-        if result.verdict is not Verdict.PASS:
-            prefix = "out of tolerance before any fault" if result.verdict is Verdict.FAIL else "not established"
-            found.append(Condition("steady state", Verdict.INCONCLUSIVE, f"{prefix}: {result.reason}"))
+def _steady(summary: CaseSummary) -> list[Condition]:
+    reasons = steady_state(summary).reasons
+    found = [Condition("steady state", Verdict.INCONCLUSIVE, reason) for reason in reasons]
     return found or [Condition("steady state", Verdict.PASS, "in tolerance before the fault")]
 
 
