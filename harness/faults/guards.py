@@ -68,6 +68,12 @@ class Guard:
         elsewhere = redirect(url)
         if elsewhere:
             raise FaultError(f"it redirects to {elsewhere}: a fault would go to another target", where=url)
+        if elsewhere is not None and process is not None and not process.alive():
+            raise FaultError(
+                f"the target's process {process.pid} is gone, yet something answers at its address: another service",
+                where=url,
+                hint="see who listens there, and start again",
+            )
 
     def admit(self, in_force: int, what: str, span_s: float) -> None:
         """Raise :class:`FaultError` unless one more fault of at most ``span_s`` seconds is within the limits."""
@@ -99,8 +105,8 @@ def resolve(url: str) -> frozenset[str]:
     return frozenset(str(entry[4][0]) for entry in found)
 
 
-def redirect(url: str) -> str:
-    """Where ``/health/alive`` redirects to, empty where it does not or nothing answers (which is others' to say)."""
+def redirect(url: str) -> str | None:
+    """Where ``/health/alive`` redirects to, empty where it does not; None where nothing answers."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.netloc, timeout=_TIMEOUT_S)
@@ -109,7 +115,7 @@ def redirect(url: str) -> str:
         answer = connection.getresponse()
         return answer.getheader("location", "another place") if answer.status in _REDIRECTS else ""
     except (OSError, http.client.HTTPException, ssl.SSLError):
-        return ""
+        return None
     finally:
         connection.close()
 

@@ -22,7 +22,7 @@ from harness.targets.base import DOCKER, ProcessIdentity, RegisterEnvironment, T
 from harness.targets.docker_engine import Images
 from harness.targets.docker_environment import Environment, unregistered
 from harness.targets.docker_part import Recipe
-from harness.targets.docker_reap import PREFIX
+from harness.targets.docker_reap import named_by
 from harness.targets.docker_recipes import (
     CONFIG_INSIDE,
     ENGRAM,
@@ -180,6 +180,12 @@ class DockerTarget(Target):
         part = self._environment.part(ENGRAM) if self._environment is not None else None
         return part is not None and part.running()
 
+    def require_same(self) -> None:
+        """Raise :class:`TargetError` unless Engram's container is the one started here, as it was started."""
+        part = self._running().part(ENGRAM)
+        if part is not None:
+            part.require_same()
+
     def log_tail(self, lines: int = 40) -> str:
         part = self._environment.part(ENGRAM) if self._environment is not None else None
         return part.tail(lines) if part is not None else ""
@@ -280,7 +286,7 @@ class DockerTarget(Target):
         return engram_recipe(
             self._images,
             scratch=scratch,
-            volume=f"{PREFIX}-{environment}-data",
+            volume=named_by(environment, "data"),
             configured=config_text is not None,
             defects=self._defects,
             shim=self._shim,

@@ -35,7 +35,7 @@ from harness.errors import (
 from harness.targets.base import RegisterEnvironment, scratch_prefix, this_process
 from harness.targets.docker_engine import connect, engine_url, explained
 from harness.targets.docker_part import Part, Recipe
-from harness.targets.docker_reap import PREFIX, labels, reap_abandoned, remove_environment
+from harness.targets.docker_reap import labels, named_by, reap_abandoned, remove_environment
 
 SCRATCH = ("data", "shim", "config")
 _POLL_S = 0.05
@@ -129,7 +129,7 @@ class Environment:
 
     def _make_network(self) -> Network:
         network = Network(docker_network_kw={"driver": "bridge", "labels": labels(self.name)})
-        network.name = f"{PREFIX}-{self.name}"
+        network.name = named_by(self.name)
         try:
             return network.create()
         except (docker.errors.DockerException, requests.RequestException) as error:
@@ -147,7 +147,7 @@ class Environment:
     def _part(self, name: str, recipe: Recipe) -> Part:
         assert self._network is not None
         log = self._folder / ("target.log" if name == "engram" else f"{name}.log")
-        return Part(recipe, f"{PREFIX}-{self.name}-{name}", labels(self.name), self._network, log)
+        return Part(recipe, named_by(self.name, name), labels(self.name), self._network, log)
 
     def _start(self, name: str) -> None:
         part = self._parts[name]

@@ -62,6 +62,7 @@ class Part:
         self._follower: threading.Thread | None = None
         self._container: Any = None
         self._host_port = 0
+        self._started_at = ""
         made = DockerContainer(recipe.image, name=name).with_network(network).with_network_aliases(recipe.alias)
         made.ports = {f"{recipe.port}/tcp": (HOST, recipe.host_port) if recipe.host_port else (HOST,)}  # type: ignore[dict-item]
         made.env = dict(recipe.env)
@@ -83,6 +84,7 @@ class Part:
         try:
             self._made.start()
             self._container = self._made.get_wrapped_container()
+            self._started_at = self._inspect().get("State", {}).get("StartedAt", "")
             self._follow()
         except docker.errors.APIError as error:
             raise self._refused(explained(error)) from error
@@ -106,6 +108,16 @@ class Part:
                 )
             self._host_port = int(published[0]["HostPort"])
         return f"http://{HOST}:{self._host_port}"
+
+    def require_same(self) -> None:
+        """Raise :class:`TargetError` where it is gone, or others started it again (and the engine moved its port)."""
+        state = self._inspect().get("State", {})
+        if state.get("StartedAt") != self._started_at:
+            raise TargetError(
+                f"the container {self.name} was started again by somebody else: a fault would go to what nobody "
+                f"looked at",
+                where=self.recipe.image,
+            )
 
     @property
     def image_id(self) -> str:

@@ -1,7 +1,10 @@
 """Whose an environment's containers, networks and volumes are, and taking away those whose owner is gone.
 
 Everything we make carries its owner's identity as labels, so that the next run finds what a killed one left, without
-any file. The guardian and ``harness heal`` take one environment down by its name:
+any file. Labels alone prove nothing: an image committed from a container of ours hands them on to whatever is run from
+it. So only what also bears the name that goes with them is taken away; the rest is left alone and named.
+
+The guardian and ``harness heal`` take one environment down by its name:
 ``python -m harness.targets.docker_reap ENVIRONMENT [--engine URL]``.
 """
 
@@ -64,11 +67,23 @@ def abandoned(found: Mapping[str, str]) -> bool:
     return not ProcessIdentity(int(pid), int(start_time), boot).alive()
 
 
+def named_by(environment: str, part: str = "") -> str:
+    """The name of an environment's network or, with ``part``, of its container or volume."""
+    return f"{PREFIX}-{environment}-{part}" if part else f"{PREFIX}-{environment}"
+
+
+def genuine(name: str, found: Mapping[str, str]) -> bool:
+    """Whether what is called so is of our making, and its labels were not handed on to it."""
+    environment = found.get(ENVIRONMENT, "")
+    return bool(environment) and (name == named_by(environment) or name.startswith(named_by(environment) + "-"))
+
+
 @dataclass
 class Reaped:
-    """Names of what was removed, and what could not be with its reason."""
+    """Names of what was removed, of what has our labels and is not ours, and what could not be with its reason."""
 
     removed: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -78,7 +93,7 @@ def reap_abandoned(client: Any) -> Reaped:
 
 
 def remove_environment(client: Any, environment: str) -> Reaped:
-    """Remove whatever carries this environment's name, whoever owns it."""
+    """Remove whatever is of this environment, whoever owns it. Never raises for what cannot be removed."""
     return _reap(client, lambda found: found.get(ENVIRONMENT) == environment)
 
 
@@ -91,7 +106,10 @@ def _reap(client: Any, ours: Callable[[Mapping[str, str]], bool]) -> Reaped:
         except (docker.errors.DockerException, requests.RequestException) as error:
             done.problems.append(f"{what}s cannot be listed: {explained(error)}")
             continue
-        for name, _, handle in there:
+        for name, found, handle in there:
+            if not genuine(name, found):
+                done.foreign.append(f"{what} {name}")
+                continue
             why = _removed(lambda remove=remove, handle=handle: remove(handle))  # type: ignore[misc]
             if why:
                 done.problems.append(f"{what} {name}: {why}")
@@ -159,6 +177,8 @@ def main(arguments: list[str]) -> int:
     except HarnessError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+    for name in done.foreign:
+        sys.stderr.write(f"left alone: {name} has the labels of {options.environment}, but not its name\n")
     for problem in done.problems:
         sys.stderr.write(f"{problem}\n")
     return EXIT_FAILED if done.problems else EXIT_OK

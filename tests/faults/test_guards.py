@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +21,34 @@ from harness.faults.semantic_latency import SemanticLatency
 from harness.targets.attached import AttachedTarget
 from harness.targets.base import ProcessIdentity
 from harness.targets.embedded import EmbeddedTarget
-from tests.faults.conftest import active
+from tests.faults.conftest import active, wait_for
 
 HEAL = (CommandRecipe(("true",)),)
 
 
-@pytest.fixture
-def redirecting() -> Iterator[str]:
+@contextmanager
+def somebody(status: int, port: int = 0) -> Iterator[str]:
+    """A service that answers everything with ``status``, and with a place where redirects lead to."""
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(307)
+            self.send_response(status)
             self.send_header("location", "http://production.example/")
             self.end_headers()
 
         def log_message(self, *args: Any) -> None:
             pass
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+    with http.server.HTTPServer(("127.0.0.1", port), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture
+def redirecting() -> Iterator[str]:
+    with somebody(307) as url:
+        yield url
 
 
 def test_a_target_nobody_claimed_is_refused(target: EmbeddedTarget) -> None:
@@ -82,6 +91,18 @@ def test_a_pid_that_is_another_process_now_is_refused(target: EmbeddedTarget, mo
     monkeypatch.setattr(target, "_process", stale)
     with pytest.raises(FaultError, match="pid may be another's"):
         Guard().check(target)
+
+
+def test_another_service_at_the_address_of_a_dead_one_is_refused(target: EmbeddedTarget) -> None:
+    target.kill()
+    wait_for("dead", lambda: not target.alive())
+    try:
+        Guard().check(target)  # down, and nobody there: as between two crashes
+        port = int(target.base_url.rpartition(":")[2])
+        with somebody(200, port), pytest.raises(FaultError, match="something answers at its address: another service"):
+            Guard().check(target)
+    finally:
+        target.restart(kill=True)
 
 
 def test_no_more_faults_at_once_than_the_limit(tmp_path: Path) -> None:

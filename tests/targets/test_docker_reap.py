@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import docker.errors
 import pytest
 import requests
 
+from harness.errors import TargetError
 from harness.faults import state
+from harness.faults.guards import Guard
 from harness.faults.healing import heal_all
 from harness.targets import docker_reap
 from harness.targets.base import ProcessIdentity, this_process
+from harness.targets.docker import DockerTarget
 from harness.targets.docker_engine import Images, engine
-from harness.targets.docker_reap import OWNER, PLACE, abandoned, labels, reap_abandoned, remove_environment
+from harness.targets.docker_reap import (
+    OWNER,
+    PLACE,
+    abandoned,
+    genuine,
+    labels,
+    named_by,
+    reap_abandoned,
+    remove_environment,
+)
 from tests.faults.conftest import wait_for
 from tests.targets.docker_here import left_of
 
@@ -27,6 +42,7 @@ _VICTIM = """
 import json, sys, threading
 from pathlib import Path
 from harness.faults.ledger import Ledger
+from harness.targets.docker import DockerTarget
 from harness.targets.docker import DockerTarget
 from harness.targets.docker_engine import Images
 case, image, state, guarded = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4] == "guarded"
@@ -82,6 +98,58 @@ def test_without_a_guardian_the_next_start_does_and_heal_removes_the_rest(images
     assert not victim.scratch.exists()
 
 
+@pytest.mark.docker
+def test_what_only_has_our_labels_is_left_alone(images: Images) -> None:
+    """As of a container that is run from an image which was committed from one of ours."""
+    environment, me = f"{os.getpid()}-{secrets.token_hex(4)}", this_process()
+    dead = labels(environment) | {OWNER: f"{me.pid}:{me.start_time - 1}:{me.boot}"}
+    with engine() as client:
+        made = {
+            name: client.api.create_container(images.engram, name=name, labels=dead)["Id"]
+            for name in (f"spoofed-{environment}", named_by(environment, "engram"))
+        }
+        spoofed, ours = made
+        try:
+            reaped = reap_abandoned(client)
+            assert f"container {ours}" in reaped.removed
+            assert f"container {spoofed}" in reaped.foreign
+            assert left_of(environment) == [str([f"/{spoofed}"])]
+            assert docker_reap.main([environment]) == 0, "what is not ours is no problem of ours"
+            assert left_of(environment) == [str([f"/{spoofed}"])]
+        finally:
+            for one in made.values():
+                with suppress(docker.errors.NotFound):
+                    client.api.remove_container(one, force=True)
+
+
+@pytest.mark.docker
+def test_a_fault_goes_only_into_the_container_that_was_started(images: Images, tmp_path: Path) -> None:
+    with DockerTarget(tmp_path, replace(images, prometheus=None)) as target:
+        guard = Guard()
+        guard.check(target)
+        name = target.describe()["containers"]["engram"]["container"]
+        target.restart(kill=True)
+        guard.check(target)  # another container, and of our making
+        with engine() as client:
+            client.api.restart(name, timeout=0)
+            with pytest.raises(TargetError, match="was started again by somebody else"):
+                guard.check(target)
+            client.api.remove_container(name, force=True)
+            impostor = client.api.create_container(images.engram, name=name, labels=labels("another"))
+            try:
+                with pytest.raises(TargetError, match=f"the container {name} is gone"):
+                    guard.check(target)
+            finally:
+                client.api.remove_container(impostor["Id"], force=True)
+
+
+def test_labels_count_with_the_name_that_goes_with_them() -> None:
+    mine = labels("1-abc")
+    assert all(genuine(name, mine) for name in ("engram-harness-1-abc", "engram-harness-1-abc-engram"))
+    assert not any(genuine(name, mine) for name in ("nice_name", "engram-harness-1-abcd", "engram-harness-2-x-engram"))
+    assert not genuine("engram-harness--engram", {})
+
+
 def test_only_what_is_surely_dead_is_taken_for_abandoned() -> None:
     mine, me = labels("one"), this_process()
     dead = f"{me.pid}:{me.start_time - 1}:{me.boot}"
@@ -102,6 +170,9 @@ def test_a_removal_that_does_not_work_says_so(capsys: pytest.CaptureFixture[str]
     assert "DOCKER_HOST" not in os.environ or os.environ["DOCKER_HOST"] != "unix:///no/such/engine.sock"
 
 
+LEFT = named_by("one", "left")
+
+
 class Engine:
     """An engine that has one container, goes away or refuses when it is asked to remove it."""
 
@@ -113,7 +184,7 @@ class Engine:
     def containers(self, **_: object) -> list[dict[str, object]]:
         if self._gone:
             raise requests.ConnectionError("the socket is closed")
-        return [{"Names": ["/left"], "Labels": labels("one"), "Id": "1"}]
+        return [{"Names": [f"/{LEFT}"], "Labels": labels("one"), "Id": "1"}]
 
     def networks(self, **_: object) -> list[dict[str, object]]:
         return []
@@ -133,11 +204,11 @@ class Engine:
 
 
 def test_an_engine_that_goes_away_is_a_problem_and_no_crash() -> None:
-    assert remove_environment(Engine(), "one").removed == ["container left"]
+    assert remove_environment(Engine(), "one").removed == [f"container {LEFT}"]
     assert remove_environment(Engine(), "another").removed == []
     gone = remove_environment(Engine(gone=True), "one")
     assert gone.removed == []
     assert gone.problems == ["containers cannot be listed: the socket is closed"]
     assert remove_environment(Engine(refusal=docker.errors.NotFound("no such container")), "one").problems == []
     refused = remove_environment(Engine(refusal=requests.ReadTimeout("no answer")), "one")
-    assert refused.problems == ["container left: no answer"]
+    assert refused.problems == [f"container {LEFT}: no answer"]
