@@ -160,8 +160,7 @@ def excusable(summary: CaseSummary, check: Check) -> bool:
     Of the recovery time, only the part of it that latency decides: a machine does not keep a fault in force.
     """
     if check.name == "recovery_time_s":
-        last = max(summary.recoveries, key=lambda recovery: recovery.seconds.low, default=None)
-        return last is not None and last.name == "recall_latency_over_slo"
+        return summary.late_by_latency_alone(check.arguments.get("signal"), check.bound)
     found = QUANTITIES.get(check.name)
     if found is None or not found.machine:
         return False

@@ -22,6 +22,7 @@ from harness.judge.view import CaseView, answered, attempted, blocks, recalls, s
 from harness.model import Cohort, Outcome, Pathway, SemanticMissing, Window
 from harness.timeline.samples import Samples
 
+SLOWED, OVER_SLO = "slowed_recalls", "recall_latency_over_slo"  # signals that are durations
 WEAK = 0.6  # an effect whose upper bound is below this share of the dose asked for is not the fault asked for
 
 
@@ -190,11 +191,25 @@ def _semantic_lost(view: CaseView) -> SignalEvents:
 
 
 def _slow(view: CaseView) -> SignalEvents:
-    asked = _of_canary(view, view.requests)
     baseline = _of_canary(view, view.within(view.windows.get("baseline")))
+    return _slower_than(view, baseline, _of_canary(view, view.requests))
+
+
+def slowed_others(view: CaseView) -> SignalEvents:
+    """Recalls of users who were never canary, as slow as a latency fault makes a canary's: the machine's doing."""
+    every = recalls(view.requests)
+    canary = np.unique(every["user"][every["cohort"] == int(Cohort.CANARY)])
+    asked = every[~np.isin(every["user"], np.union1d(canary, view.canary_users))]
+    before = view.windows.get("baseline", Window("baseline", 0.0, 0.0))
+    usual = asked[(asked["intended"] >= before.start) & (asked["intended"] < before.end)]
+    return _slower_than(view, usual, asked)
+
+
+def _slower_than(view: CaseView, baseline: Samples, asked: Samples) -> SignalEvents:
+    """Recalls that take at least half of the fault's dose longer than the median of ``baseline``."""
     usual = float(np.median(service_ms(baseline))) if len(baseline) else 0.0
     slow = service_ms(asked) > usual + 0.5 * float(view.fault.get("latency_ms", 0.0))
-    return _signal("slowed_recalls", asked, slow, 0.05)
+    return _signal(SLOWED, asked, slow, 0.05)
 
 
 def _filtered_bindings(view: CaseView) -> SignalEvents:
@@ -226,7 +241,7 @@ def user_signals(view: CaseView) -> list[SignalEvents]:
     slow = ((asked["done"] - asked["intended"]) * 1e3 > limit) | (asked["outcome"] != int(Outcome.OK))
     return [
         _signal("errors", every, every["outcome"] != int(Outcome.OK), view.limit("error_rate", 0.001)),
-        _signal("recall_latency_over_slo", asked, slow, 0.01),
+        _signal(OVER_SLO, asked, slow, 0.01),
     ]
 
 

@@ -60,6 +60,11 @@ class SignalEvents:
     def hits(self) -> int:
         return int(self.affected.sum())
 
+    @property
+    def moments(self) -> npt.NDArray[np.int64]:
+        """The quarter of a second each event began in, to cluster by."""
+        return np.floor(self.begun / _BLOCK_S).astype(np.int64)
+
 
 @dataclass(frozen=True)
 class Recovery:
@@ -126,19 +131,15 @@ def _rate(hits: int, count: int) -> float:
     return (hits + 0.5) / (count + 1.0)
 
 
-def _blocks(signal: SignalEvents) -> npt.NDArray[np.int64]:
-    return np.floor(signal.begun / _BLOCK_S).astype(np.int64)
-
-
 def _left_tolerance(before: SignalEvents, during: SignalEvents) -> bool:
-    if clustered_share(during.affected, _blocks(during), "events").interval.low > during.tolerance:
+    if clustered_share(during.affected, during.moments, "events").interval.low > during.tolerance:
         return True
     return during.own and during.hits * before.count > before.hits * during.count
 
 
 def _settled(tail: SignalEvents, tolerance: float, bad_rate: float) -> bool:
     """The tail is within tolerance, or at least clearly below ``bad_rate`` and not provably out of tolerance."""
-    if clustered_share(tail.affected, _blocks(tail), "events").interval.low > tolerance:
+    if clustered_share(tail.affected, tail.moments, "events").interval.low > tolerance:
         return False
     return binomial_interval(tail.hits, tail.count).high < max(bad_rate, tolerance)
 
@@ -151,7 +152,7 @@ def _relapse(tail: SignalEvents, tolerance: float) -> tuple[float, float] | None
     """
     if tail.count == 0:
         return None
-    blocks = _blocks(tail)
+    blocks = tail.moments
     first = int(blocks[0])
     spans = (blocks - first) // 8
     last: tuple[float, float] | None = None

@@ -10,9 +10,10 @@ import numpy as np
 
 from harness.judge import rollback
 from harness.judge.durability import ReadBack, judge_read_back
-from harness.judge.effects import effect_signal, evidence, user_signals
+from harness.judge.effects import OVER_SLO, SLOWED, effect_signal, evidence, slowed_others, user_signals
 from harness.judge.evidence import Evidence
 from harness.judge.recovery import Recovery, recovery_of
+from harness.judge.shares import clustered_share
 from harness.judge.view import CaseView, lag_ms
 from harness.model import Estimate, Flag, Interval, Window, no_estimate
 from harness.timeline.record import CaseRecord
@@ -84,6 +85,39 @@ class CaseSummary:
         """
         window = self.view.windows.get("after" if window_name == "case" else window_name)
         return (self.load_doubt(window) or self._machine_doubt(window)) if window else ""
+
+    def late_by_latency_alone(self, signal: str | None, bound_s: float) -> bool:
+        """Whether a recovery (of one signal, or of all) misses its bound by durations only, none provably the target's.
+
+        A signal that is no duration, such as who is still canary, is not the machine's doing.
+        """
+        late = [r for r in self.recoveries if signal in (None, r.name) and r.seconds.low > bound_s]
+        names = {r.name for r in late}
+        if not names or not names <= {OVER_SLO, SLOWED}:
+            return False
+        return not any(r.name == SLOWED and self._slowed_by_target(r) for r in late)
+
+    def _slowed_by_target(self, recovery: Recovery) -> bool:
+        """Whether the target kept recalls slow for so long: a busy machine slows some of them, and anybody's.
+
+        So it is where in most quarters of a second even the fastest recall was slow, or where those whom the fault was
+        for were slowed more often than those who were never canary at the same time.
+        """
+        view, heal = self.view, self.view.heal
+        if heal is None:
+            return False
+        start, end = heal.high, heal.high + recovery.seconds.low
+        own = effect_signal(rollback.concerned(view) if view.rolled_back else view)
+        if own is None:
+            return False
+        own, others = own.within(start, end), slowed_others(view).within(start, end)
+        moments = own.moments
+        fastest_slow = [bool(own.affected[moments == one].all()) for one in np.unique(moments)]
+        if sum(fastest_slow) * 2 > len(fastest_slow):
+            return True
+        ours = clustered_share(own.affected, moments, "recalls").interval
+        theirs = clustered_share(others.affected, others.moments, "recalls").interval
+        return ours.low > theirs.high
 
     def load_doubt(self, window: Window) -> str:
         """Why the offered load of a window was not the one asked for; empty where it was held.

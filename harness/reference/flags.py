@@ -83,6 +83,9 @@ class FlagStore:
         checked = _checked(changes)
         if self._single and (wanted := [name for name in _DUAL if checked.get(name)]):
             raise ApiError(400, "invalid_flags", f"{wanted[0]} needs milestone 17, and this is 16")
+        rate = checked.get("cohort_sampling_rate", self.shown.cohort_sampling_rate)
+        if "cohort" not in checked and self.shown.cohort is not None and rate != self.shown.cohort_sampling_rate:
+            checked["cohort"] = None  # its name says a share, which is no longer the one
         return replace(self.shown, **checked)
 
     def persist(self, flags: Flags) -> None:

@@ -192,11 +192,6 @@ class Cluster:
         self._patch(name, patch)
         return str(_revision(previous.metadata))
 
-    def restart_deployment(self, name: str, stamp: str) -> None:
-        """Replace all pods of a Deployment, one after the other, as ``kubectl rollout restart`` does."""
-        annotation = {"kubectl.kubernetes.io/restartedAt": stamp}
-        self._patch(name, {"spec": {"template": {"metadata": {"annotations": annotation}}}})
-
     def _deployment(self, name: str) -> Any:
         return self._call(
             lambda: self._apps.read_namespaced_deployment(name, self.place.namespace, _request_timeout=_TIMEOUT),

@@ -142,6 +142,47 @@ def test_a_late_rollback_is_dated(late_s: float) -> None:
     assert blended.seconds.low - 0.3 <= late_s <= blended.seconds.high + 0.3
 
 
+def busy(record: CaseRecord, share: float, *, everyone: bool = True) -> CaseRecord:
+    """The record of a machine that is busy from the rollback on: this share of recalls takes 25 ms more (of canary
+    users alone, where not ``everyone``), and sleepers are woken late.
+    """
+    back = float(record.first("rollback_sent")["at"])  # type: ignore[index]
+    samples, rng = record.samples.copy(), np.random.default_rng(7)
+    hit = (samples["sent"] >= back) & (rng.random(len(samples)) < share)
+    if not everyone:
+        hit &= np.isin(samples["user"], CaseSummary(record).view.canary_users)
+    samples["done"][hit] += 0.025
+    late = tuple({**row, "late_ms": 200.0 if row["t"] > back else row["late_ms"]} for row in record.streams["host"])
+    return replace(record, samples=samples, streams={**record.streams, "host": late})
+
+
+@pytest.mark.parametrize("kind", ["immediate", "partial"])
+@pytest.mark.parametrize("signal", [None, "slowed_recalls"])
+def test_recalls_that_a_busy_machine_slows_are_no_proof_against_a_rollback(kind: str, signal: str | None) -> None:
+    arguments = {"signal": signal} if signal else {}
+    check = Check("case", "recovery_time_s", arguments, "<=", 4.0, "rollback_latency_s", "runbook")
+    idle = rolled_back(kind=kind)
+    assert answer(CaseSummary(idle), check).verdict is Verdict.PASS
+    found = answer(CaseSummary(busy(idle, 0.18)), check)
+    assert found.verdict is Verdict.INCONCLUSIVE, found.reason
+    assert "the machine was busy" in found.reason
+
+
+@pytest.mark.parametrize("kind", ["immediate", "partial"])
+def test_a_busy_machine_excuses_no_latency_that_stays(kind: str) -> None:
+    check = Check("case", "recovery_time_s", {"signal": "slowed_recalls"}, "<=", 4.0, "rollback_latency_s", "runbook")
+    stays = busy(rolled_back(kind=kind, slow_stays=1e9), 0.18)
+    assert answer(CaseSummary(stays), check).verdict is Verdict.FAIL
+    theirs = busy(rolled_back(kind=kind), 0.18, everyone=False)  # a replica of five, say, is as slow as before
+    assert answer(CaseSummary(theirs), check).verdict is Verdict.FAIL
+
+
+def test_who_is_still_canary_is_no_matter_of_a_busy_machine() -> None:
+    check = Check("case", "recovery_time_s", {}, "<=", 4.0, "rollback_latency_s", "runbook")
+    late = busy(rolled_back(blend_stays=8.0), 0.18)
+    assert answer(CaseSummary(late), check).verdict is Verdict.FAIL
+
+
 def test_memory_that_is_freed_late_is_dated_and_memory_that_stays_is_censored() -> None:
     late = recovery(rolled_back(memory=lambda since: 1.3 if since < 4.0 else 1.0), "memory_over_baseline")
     assert late.state == "recovered"

@@ -143,6 +143,9 @@ def test_metadata_can_be_left_out(healthy: Server) -> None:
 def test_a_cohort_label_sets_the_rate(healthy: Server) -> None:
     assert healthy.flags(blended_recall=True, cohort="canary_5pct")["cohort_sampling_rate"] == 0.05
     assert healthy.flags(cohort="canary_5pct", cohort_sampling_rate=0.25)["cohort_sampling_rate"] == 0.25
+    assert healthy.flags(cohort="canary_5pct")["cohort"] == "canary_5pct"
+    assert healthy.flags(fan_effect=True, cohort_sampling_rate=0.05)["cohort"] == "canary_5pct"
+    assert healthy.flags(cohort_sampling_rate=0.25)["cohort"] is None  # it is no 5 % any more
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,39 @@ def test_durations_scale_and_bounds_do_not() -> None:
     ]
 
 
+# Trigger of watch.toml -> target of the plan's phase 25, and how the two quantities name the same thing.
+RAMP_OF_PLAN = {
+    "ramp_latency": ("p99_spike", "recall_over_15ms", "recall_within_slo"),  # over 5 % is under 95 % within
+    "ramp_errors": ("errors", "error_rate", "error_rate"),
+    "ramp_breaker": ("breaker", "breaker_state", "breaker_open"),
+    "ramp_memory": ("memory", "memory_share", "memory_share"),
+}
+MARKS_OF_PLAN = {"recall_p99_ms": "p99", "error_rate": "errors"}
+# What the plan names and the watch has not, with the reason.
+NOT_MARKED = {"memory": "the hourly table shows gigabytes, and its 80 % is a trigger of the ramp"}
+
+
+def test_the_ramps_triggers_are_those_the_plan_names_for_the_same_section() -> None:
+    phase = load_plan_file(PLAN, load_quantities(PLAN.with_name("quantities.toml"))).phase("25")
+    planned = {target.id.rpartition(".")[2]: target for target in phase.monitoring_targets}
+    ramp = {trigger.name: trigger for trigger in load_watch(RULES).triggers}
+    assert planned.keys() == {name for name, _, _ in RAMP_OF_PLAN.values()}
+    assert ramp.keys() == RAMP_OF_PLAN.keys()
+    for name, (target, signal, quantity) in RAMP_OF_PLAN.items():
+        one, other = ramp[name], planned[target]
+        assert (one.signal, other.quantity.name) == (signal, quantity)
+        assert one.for_s == other.alert_for_s, name
+        bound = 1.0 - other.alert_bound if quantity == "recall_within_slo" else other.alert_bound
+        assert one.above == pytest.approx(bound), name
+
+
+def test_the_hourly_tables_marks_are_what_the_plan_watches_hourly() -> None:
+    phase = load_plan_file(PLAN, load_quantities(PLAN.with_name("quantities.toml"))).phase("100")
+    hourly = {t.id.rpartition(".")[2]: t.alert_bound for t in phase.monitoring_targets if "hourly" in t.text}
+    assert hourly.keys() == {*MARKS_OF_PLAN.values(), *NOT_MARKED}
+    assert load_watch(RULES).marks == {name: hourly[target] for name, target in MARKS_OF_PLAN.items()}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
