@@ -41,6 +41,7 @@ test: $(READY)
 	$(BIN)/python -m pytest tests -n 2 $(ARGS)
 
 # Every command of the operations documents that takes minutes, for real (the short ones are part of make test).
+# ARGS=dual_memory_rollout.md:34 runs one block.
 docs-commands: $(READY)
 	$(BIN)/python -m tests.docs.long $(ARGS)
 

@@ -4,7 +4,8 @@ Before each fenced ``sh`` block of ``docs/operations`` stands an HTML comment th
 
 * ``<!-- run -->``: executed as it stands;
 * ``<!-- run: engram -->``: executed against a running Engram, which ``$ENGRAM`` names;
-* ``<!-- parse: why -->``: every ``harness`` line goes through the real argument parser, and is not executed.
+* ``<!-- parse: why -->``: every line goes through the real argument parser; ``make docs-commands`` executes it, unless
+  it needs a cluster.
 
 ``exit N`` in the comment is the exit code its last command must have (0 otherwise), ``instead A -> B`` what is shorter
 in the test: text A must stand in the block. Blocks run in the order of the document, on one and the same Engram.
