@@ -16,6 +16,7 @@ from harness.faults.witness import WitnessCue
 from harness.targets.base import Target
 
 _PERIOD_US = 100_000
+_WORK = "/metrics/prometheus"
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,16 @@ class _Throttling(Observer):
         return travel(self._target.base_url).as_json()
 
     def effective(self) -> Observation:
-        now = travel(self._target.base_url, "/metrics/prometheus", trips=10, timeout_s=5.0)  # something to do for it
+        # Something to do for it, until it has used its quota up.
+        now = travel(self._target.base_url, _WORK, trips=10, timeout_s=5.0, until=lambda _: self._throttled() > 0)
         stat = cgroup.counters(self._recipe, "cpu.stat")
         throttled = stat.get("nr_throttled", 0)
         inside = process_of(self._target).pid in cgroup.members(self._recipe)
         detail = {**now.as_json(), **stat, "inside": inside}
         return Observation(inside and throttled > 0, f"throttled in {throttled} periods", detail)
+
+    def _throttled(self) -> int:
+        return cgroup.counters(self._recipe, "cpu.stat").get("nr_throttled", 0)
 
     def healed(self) -> Observation:
         if self._recipe.there():

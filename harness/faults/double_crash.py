@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.engram import EngramClient
 from harness.errors import TargetError, UsageError
 from harness.faults.base import Observation, Observer, TargetFault, process_of
+from harness.faults.log_files import wait_until_gone
 from harness.faults.presence import Presence
 from harness.faults.recipe import Recipe
 from harness.faults.witness import WitnessCue
@@ -32,20 +34,37 @@ class DoubleCrash(TargetFault):
 
     def __post_init__(self) -> None:
         if not 0 <= self.between_s <= 5:
-            raise UsageError(f"between_s must be from 0 to 5 (nothing ends it meanwhile), not {self.between_s!r}")
+            raise UsageError(f"between_s must be from 0 to 5, not {self.between_s!r}")
 
     def describe(self) -> str:
         return "process killed (SIGKILL) twice, the second time right after its recovery"
 
     def inject_into(self, target: Target, client: EngramClient, ttl_s: float | None) -> None:
-        for turn in (1, 2):
-            if not process_of(target).send(signal.SIGKILL):
-                raise TargetError(f"the process was gone before crash {turn}", where=target.base_url)
-            if turn == 1:
-                target.restart(kill=True)
-                threading.Event().wait(self.between_s)
+        if not process_of(target).send(signal.SIGKILL):
+            raise TargetError("the process was gone before the first crash", where=target.base_url)
+        target.restart(kill=True)
+
+    def act(self, target: Target, client: EngramClient) -> Callable[[], None]:
+        ended = threading.Event()
+        second = process_of(target)
+
+        def crash_again() -> None:
+            if not ended.wait(self.between_s):
+                second.send(signal.SIGKILL)  # gone already by itself: the observer sees as much
+                wait_until_gone(second)
+
+        thread = threading.Thread(target=crash_again, name="second-crash", daemon=True)
+        thread.start()
+
+        def end() -> None:
+            ended.set()
+            thread.join()
+
+        return end
 
     def bring_back(self, target: Target) -> str:
+        if target.alive():
+            return "the second crash had not come"
         target.restart(kill=True)
         return f"started again as pid {target.pid}"
 

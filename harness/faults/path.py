@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -72,9 +73,22 @@ class Round:
         return {"trips": dict(Counter(t.end for t in self.trips)), "median_ms": round(self.median_ms, 3)}
 
 
-def travel(base_url: str, path: str = ALIVE, *, trips: int = 5, timeout_s: float = 0.6) -> Round:
-    """Make a few trips, one after the other; never raises for how they end."""
-    return Round(tuple(_trip(base_url, path, timeout_s) for _ in range(trips)))
+def travel(
+    base_url: str,
+    path: str = ALIVE,
+    *,
+    trips: int = 5,
+    timeout_s: float = 0.6,
+    until: Callable[[Trip], bool] = lambda trip: False,
+) -> Round:
+    """Make a few trips, one after the other, up to one that shows what is looked for (``until``).
+
+    Never raises for how they end.
+    """
+    found: list[Trip] = []
+    while len(found) < trips and not (found and until(found[-1])):
+        found.append(_trip(base_url, path, timeout_s))
+    return Round(tuple(found))
 
 
 def _trip(base_url: str, path: str, timeout_s: float) -> Trip:

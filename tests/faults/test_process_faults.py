@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,6 +62,19 @@ def test_a_double_crash_is_two(case: Case) -> None:
     assert case.inner.describe()["starts"] == starts + 2
 
 
+def test_a_double_crash_that_is_cut_short_spares_the_second(case: Case) -> None:
+    starts, cancel = case.inner.describe()["starts"], threading.Event()
+
+    def record(event: str, /, **_: Any) -> None:
+        if event == "inject_acked":
+            cancel.set()
+
+    with Injection(DoubleCrash(between_s=5.0), case.target, case.ledger, hold_s=2, record=record, cancel=cancel):
+        pass
+    assert case.inner.describe()["starts"] == starts + 1
+    case.is_whole()
+
+
 def test_a_flapping_flag_ends_as_it_was_and_stays(case: Case) -> None:
     with case.target.client() as client:
         before = client.features()
@@ -78,6 +92,7 @@ def test_a_flapping_flag_ends_as_it_was_and_stays(case: Case) -> None:
         {"kind": "out_of_memory", "headroom_mb": 0},
         {"kind": "bad_configuration", "mistake": "none"},
         {"kind": "double_crash", "times": 3},
+        {"kind": "double_crash", "between_s": 6},
     ],
 )
 def test_a_dose_out_of_range_is_refused(bad: dict[str, Any]) -> None:

@@ -22,14 +22,16 @@ _BY_ENDING: tuple[tuple[str, Any], ...] = (
     ("_percent", 50.0),
 )
 _COUNT = 2
+# And where that takes its time to be seen: lost packets are sent again after seconds, half a processor is plenty.
+_CHOSEN: dict[str, dict[str, Any]] = {"packet_loss": {"loss_share": 0.2}, "cpu_quota": {"quota_percent": 10.0}}
 
 
 def dose_of(kind: type[Fault]) -> Fault:
     """The fault with every field it wants. Raises :class:`UsageError` where none of the guesses is a dose of it."""
-    values: dict[str, Any] = {"kind": kind.kind}
+    values: dict[str, Any] = {"kind": kind.kind, **_CHOSEN.get(kind.kind, {})}
     fields: Any = dataclasses.fields(cast(Any, kind))
     for one in fields:
-        if one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
+        if one.name not in values and one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
             values[one.name] = next((v for end, v in _BY_ENDING if one.name.endswith(end)), _COUNT)
     return fault_from_json(values)
 

@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,8 +154,9 @@ class Lane:
         case = self._folder / "cases" / f"{number:05d}-{kind}"
         case.parent.mkdir(exist_ok=True)
         death.whole = step == "random" and self._random.random() < WHOLE_SHARE
-        url = "" if death.whole else self._url_for(fault)
-        life = Life(case, fault.to_json(), step, HOLD_S, url, guardian_too, death.whole)
+        life = Life(case, fault.to_json(), step, HOLD_S, guardian_too=guardian_too, whole=death.whole)
+        if not death.whole:
+            life = self._lent(life, fault)
         pid, armed = _fork(life)
         death.pid = pid
         started = time.monotonic()
@@ -171,11 +172,19 @@ class Lane:
         self._look(death, case)
         return death
 
-    def _url_for(self, fault: Fault) -> str:
-        """The lane's own target where that can take the fault; else the victim starts one of its own."""
+    def _lent(self, life: Life, fault: Fault) -> Life:
+        """The lane's own target where that can take the fault; else the victim starts one of its own.
+
+        A fault of the process then hits one that lives on, where what is left of it can be seen.
+        """
         assert self._target is not None
-        attached = self._target.capabilities.names - {"restart", "process", "data_dir", "disk_shim"} | {"proxy"}
-        return self._target.base_url if set(fault.requires) <= attached else ""
+        here = self._target.capabilities.names - {"restart", "process", "data_dir", "disk_shim"} | {"proxy"}
+        wanted = {name for name in fault.requires if not name.startswith(capability.HOST_PREFIX)}
+        if wanted <= here:
+            return replace(life, url=self._target.base_url)
+        if wanted <= here | {"process"}:
+            return replace(life, url=self._target.base_url, process=self._target.process)
+        return life
 
     def _await_death(self, pid: int, armed: int, death: Death) -> tuple[float, int]:
         """When it died, and its status. With the step ``random`` it is killed here."""
@@ -225,6 +234,10 @@ class Lane:
 
     def _look(self, death: Death, case: Path) -> None:
         """Independent of the harness: what is left of the fault, of its processes and of its files."""
+        assert self._target is not None
+        if not self._target.alive():
+            death.residual = f"the lane's target did not outlive it; its log ends: {self._target.log_tail(3)}"[:600]
+            return
         now = self._fingerprint()
         differing = [key for key in self._before if now[key] != self._before[key]]
         left = [f"{key}: {now[key]!r} instead of {self._before[key]!r}" for key in differing]

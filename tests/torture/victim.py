@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from harness.engram import Capabilities
 from harness.errors import HarnessError
 from harness.experiment import Experiment
 from harness.faults import guarding as guarding_module
@@ -28,7 +29,7 @@ from harness.scenario.slo import load_objectives
 from harness.scenario.workload import Clustered, load_workload
 from harness.settings import scenarios_folder
 from harness.targets.attached import AttachedTarget
-from harness.targets.base import Target
+from harness.targets.base import ProcessIdentity, Target
 from harness.targets.embedded import EmbeddedTarget
 from harness.targets.proxied import ProxiedTarget
 from harness.timeline.jsonl import JsonLines
@@ -41,13 +42,17 @@ REFUSED = 3
 
 @dataclass(frozen=True)
 class Life:
-    """How one victim lives and dies. ``url`` is empty where it starts a target of its own."""
+    """How one victim lives and dies. ``url`` is empty where it starts a target of its own.
+
+    ``process`` is that of the lane's target, where the fault is one of a process that outlives the victim.
+    """
 
     case: Path
     fault: dict[str, Any]
     step: str
     hold_s: float
     url: str = ""
+    process: ProcessIdentity | None = None
     guardian_too: bool = False
     whole: bool = False
     """Run a whole experiment with load and probes, as a drill does, instead of the injection alone."""
@@ -112,6 +117,22 @@ def live(life: Life, armed: int) -> int:
     return SURVIVED
 
 
+class LentTarget(AttachedTarget):
+    """The lane's own target, process and all; it lives on, and must be as it was."""
+
+    def __init__(self, url: str, process: ProcessIdentity) -> None:
+        super().__init__(url, claimed=True)
+        self._process = process
+
+    @property
+    def process(self) -> ProcessIdentity:
+        return self._process
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return super().capabilities.plus("process")
+
+
 def _experiment(life: Life, fault: Fault) -> Experiment:
     """A drill in miniature: every stage of it, each as short as it can be."""
     scenarios = scenarios_folder()
@@ -140,7 +161,9 @@ def _record(writer: CaseWriter) -> Any:
 def _target(life: Life, fault: Fault, ledger: Ledger) -> Target:
     """The target as the fault wants it started."""
     found: Target
-    if life.url:
+    if life.process is not None:
+        found = LentTarget(life.url, life.process)
+    elif life.url:
         found = AttachedTarget(life.url, claimed=True)
     else:
         shim = "disk_shim" in fault.wants
