@@ -27,6 +27,9 @@ COVERAGE = 0.99
 _CRASHES = "crashes"
 _MAY_FALL = frozenset({"rss_growth_mb_per_h"})
 _STILL = 20  # points on end that are the same to the last digit
+_MET = {
+    "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal, "==": np.equal, "!=": np.not_equal
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -246,11 +249,8 @@ def read_service_trigger(
 
 def longest_spell(values: Sequence[float] | Floats, trigger: Trigger) -> int:
     """The most points on end at which a trigger's condition was true; a missing point ends no spell."""
-    longest = now = 0
-    for value in np.asarray(values, dtype=np.float64).tolist():
-        if math.isfinite(value):
-            now = now + 1 if meets(Interval(value, value), trigger.op, trigger.bound) is Verdict.PASS else 0
-        else:
-            now += 1 if now else 0
-        longest = max(longest, now)
-    return longest
+    points = np.asarray(values, dtype=np.float64)
+    last = np.maximum.accumulate(np.where(np.isfinite(points), np.arange(len(points)), -1))
+    held = (last >= 0) & _MET[trigger.op](points, trigger.bound)[last]
+    breaks = np.concatenate(([-1], np.flatnonzero(~held), [len(held)]))
+    return int(np.diff(breaks).max()) - 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import socket
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -11,6 +13,7 @@ import orjson
 import pytest
 
 from harness.cli import main
+from harness.judge.service_series import longest_spell
 from harness.rollout.metrics_record import queries_of, read_metrics
 from harness.rollout.plan import load_plan
 from tests.engram.stub import Stub, http
@@ -87,3 +90,23 @@ def test_a_prometheus_that_fails_half_way_leaves_nothing(tmp_path: Path, capsys:
         assert _gate(stub.url, tmp_path) == 3
     assert "/api/v1/rules" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("op", "points", "longest"),
+    [
+        (">", [2, 3, 1, 2, 2, 2], 3),
+        (">", [1, 1], 0),
+        (">", [2, math.nan, 2, math.nan], 4),  # a missing point ends no spell, and begins none
+        (">", [math.nan, math.inf, 1, math.nan, 2], 1),
+        (">=", [1, 0, 1, 1], 2),
+        ("<", [0, 0, 1], 2),
+        ("<=", [0, 1, 2], 2),
+        ("==", [1, 1, 0], 2),
+        ("!=", [1, 1, 0], 1),
+        (">", [], 0),
+    ],
+)
+def test_the_longest_spell_of_a_condition(op: str, points: list[float], longest: int) -> None:
+    trigger = dataclasses.replace(PLAN.triggers[0], op=op, bound=1.0)
+    assert longest_spell(points, trigger) == longest
