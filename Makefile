@@ -11,7 +11,7 @@ KILLS ?= 3000
 TRIALS ?= 480
 READY := $(VENV)/.ready
 
-.PHONY: drills phase0 docs-commands images test rehearsals monitoring defects bench torture doses aborts durability calibrate lint clean help
+.PHONY: drills phase0 docs-commands images test rehearsals fail-closed monitoring defects bench torture doses aborts durability calibrate lint clean help
 
 help:
 	@grep -E '^# |^[a-z]+:' Makefile
@@ -72,6 +72,10 @@ calibrate: $(READY)
 
 rehearsals: $(READY)
 	$(BIN)/python -m tests.rollout.regressions docs/rehearsal.md $(ARGS)
+
+# A thousand broken sets of evidence over every gate of both plans; none may promote (a part of it is in make test).
+fail-closed: $(READY)
+	$(BIN)/python -m tests.rollout.fail_closed $(ARGS)
 
 monitoring: $(READY)
 	$(BIN)/python -m harness.monitoring.generate $(ARGS)

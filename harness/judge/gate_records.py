@@ -31,6 +31,8 @@ def read_soak_of(criterion: Criterion, soaks: Sequence[SoakEvidence]) -> Reading
     if not soaks:
         return absent("soak", "no soak of this phase was given", unit)
     soak = max(soaks, key=lambda s: s.hours)
+    if not soak.requests:
+        return broken("soak", "it recorded no request", unit)
     measured = criterion.quantity.measure
     if measured == "hours":
         return _length(criterion, soak.hours)

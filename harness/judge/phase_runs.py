@@ -73,6 +73,16 @@ class PhaseRun:
             return str(event.get("reason", "it was cut short"))
         return "" if self.record.first("run_ended") else "it was killed: its record has no end"
 
+    @cached_property
+    def hollow(self) -> str:
+        """Why what it recorded is no record of requests, or nothing."""
+        samples = self.record.samples
+        if not len(samples):
+            return "it recorded no request"
+        instants = np.stack([samples[name] for name in ("intended", "sent", "done")])
+        bad = int((~np.isfinite(instants)).any(axis=0).sum())
+        return f"{bad:,} of {len(samples):,} requests bear instants that are no numbers" if bad else ""
+
     def doubt(self) -> str:
         """Why its durations may not be the target's doing."""
         return self.summary.timing_doubt("whole")
@@ -91,12 +101,20 @@ class PhaseRuns:
         """How much of the phase was observed, in the plan's time."""
         return sum(run.duration_s for run in self.runs) * self.time_scale
 
-    @property
+    @cached_property
     def problem(self) -> str:
-        """Why these runs cannot be believed, or nothing."""
-        for run in self.runs:
-            if run.cut_short and not run.crashed:
-                return f"{run.name}: {run.cut_short}"
+        """Why these runs cannot be believed, or nothing. What a crash cut short is evidence all the same.
+
+        A probe that recorded in some runs only leaves holes that a figure over all of them would not show.
+        """
+        whole = [run for run in self.runs if not run.crashed]
+        for run in whole:
+            if why := run.cut_short or run.hollow:
+                return f"{run.name}: {why}"
+        probes = {name for run in whole for name, rows in run.record.streams.items() if rows}
+        for run in whole:
+            if missing := sorted(name for name in probes if not run.record.stream(name)):
+                return f"{run.name}: nothing was read of {', '.join(missing)}, as in the other runs"
         return ""
 
     def once(self, name: str, measure: Callable[[PhaseRuns], Any]) -> Any:

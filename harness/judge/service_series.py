@@ -99,6 +99,8 @@ def read_service(
         before = others.get(criterion.against)
         if before is None:
             return absent("prometheus", f"no metrics of phase {criterion.against}", unit)
+        if before.problem:
+            return broken("prometheus", f"phase {criterion.against}: {before.problem}", unit)
         reference = _found(before, criterion, "canary")
         if isinstance(reference, str):
             return broken("prometheus", f"phase {criterion.against}: {reference}", unit)
