@@ -157,10 +157,13 @@ def _read_back_estimate(summary: CaseSummary, name: str) -> Estimate:
 def excusable(summary: CaseSummary, check: Check) -> bool:
     """Whether a late generator or a starved machine may be what fails the check.
 
-    Of the recovery time, only the part of it that latency decides: a machine does not keep a fault in force.
+    Of the recovery time, only the part of it that latency decides: a machine does not keep a fault in force. Of errors,
+    only where every one of them is a timeout: a stall of the machine can do that, and no other error.
     """
     if check.name == "recovery_time_s":
         return summary.late_by_latency_alone(check.arguments.get("signal"), check.bound)
+    if check.name == "error_rate":
+        return check.op in ("<=", "<") and summary.only_timeouts(check.window)
     found = QUANTITIES.get(check.name)
     if found is None or not found.machine:
         return False

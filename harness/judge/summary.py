@@ -15,7 +15,7 @@ from harness.judge.evidence import Evidence
 from harness.judge.recovery import Recovery, recovery_of
 from harness.judge.shares import clustered_share
 from harness.judge.view import CaseView, lag_ms
-from harness.model import Estimate, Flag, Interval, Window, no_estimate
+from harness.model import Estimate, Flag, Interval, Outcome, Window, no_estimate
 from harness.timeline.record import CaseRecord
 
 
@@ -96,6 +96,11 @@ class CaseSummary:
         if not names or not names <= {OVER_SLO, SLOWED}:
             return False
         return not any(r.name == SLOWED and self._slowed_by_target(r) for r in late)
+
+    def only_timeouts(self, window_name: str) -> bool:
+        """Whether whatever failed in a window did so by the clock."""
+        outcomes = np.unique(self.view.within(self.view.windows.get(window_name))["outcome"]).tolist()
+        return set(outcomes) <= {int(Outcome.OK), int(Outcome.TIMEOUT)}
 
     def _slowed_by_target(self, recovery: Recovery) -> bool:
         """Whether the target kept recalls slow for so long: a busy machine slows some of them, and anybody's.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +70,6 @@ class Cluster:
         self._core = client.CoreV1Api(self._api)
         self._apps = client.AppsV1Api(self._api)
         self._custom = client.CustomObjectsApi(self._api)
-        self._lock = threading.Lock()
 
     @property
     def server(self) -> str:
@@ -123,16 +121,17 @@ class Cluster:
 
     def tunnel(self, pod_name: str) -> socket.socket:
         """A connection to Engram's port in the pod, through the API server (as kubectl port-forward makes)."""
-        with self._lock:  # the client's stream functions replace a method of it for the time of the call
-            forward = self._call(
-                lambda: portforward(
-                    self._core.connect_get_namespaced_pod_portforward,
-                    pod_name,
-                    self.place.namespace,
-                    ports=str(self.place.port),
-                ),
-                f"forward port {self.place.port} of pod {pod_name}",
-            )
+        # The client's stream functions replace a method of the client for the time of the call, hence one of its own.
+        core = client.CoreV1Api(client.ApiClient(self._api.configuration))
+        forward = self._call(
+            lambda: portforward(
+                core.connect_get_namespaced_pod_portforward,
+                pod_name,
+                self.place.namespace,
+                ports=str(self.place.port),
+            ),
+            f"forward port {self.place.port} of pod {pod_name}",
+        )
         found: socket.socket = forward.socket(self.place.port)
         return found
 

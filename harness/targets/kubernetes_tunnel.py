@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import socket
 import sys
 import threading
@@ -21,6 +22,7 @@ from harness.targets.kubernetes_place import place_from_json
 
 _CHUNK = 256 * 1024
 _MOST_CONNECTIONS = 256  # each is a websocket, a thread of the client library and two of ours
+_MOST_OPENING = 8
 
 
 def read_route(path: Path) -> str:
@@ -46,6 +48,13 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
     for one in (source, sink):
         with suppress(OSError):
             one.shutdown(socket.SHUT_RDWR)
+
+
+def given_up(near: socket.socket) -> bool:
+    """Whether the one who connected has hung up meanwhile (its request may still lie unread)."""
+    poll = select.poll()
+    poll.register(near, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _carry(near: socket.socket, far: socket.socket) -> None:
@@ -75,6 +84,7 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     port_file, slots = Path(given.port_file), threading.BoundedSemaphore(_MOST_CONNECTIONS)
+    opening = threading.BoundedSemaphore(_MOST_OPENING)
     draft = port_file.with_suffix(".new")
     draft.write_text(str(listener.getsockname()[1]), encoding="ascii")
     draft.rename(port_file)
@@ -84,7 +94,13 @@ def main(argv: list[str] | None = None) -> int:
             near.close()
             return
         try:
-            far = cluster.tunnel(read_route(Path(given.route)))
+            # When a pod dies, all its users knock again and again: those who have given up by the time it is their turn
+            # are left out, and the others go where the pod is now, or the successor would never be reached.
+            with opening:
+                if given_up(near):
+                    near.close()
+                    return
+                far = cluster.tunnel(read_route(Path(given.route)))
             _carry(near, getattr(far, "_socket", far))
         except HarnessError as error:
             sys.stderr.write(f"tunnel: {error}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from harness.judge.checks import Bound, Check, answer, check_from_json, compare, describe
 from harness.judge.quantities import QUANTITIES
 from harness.judge.summary import CaseSummary
-from harness.model import NO_INTERVAL, Estimate, Interval, Verdict
+from harness.model import NO_INTERVAL, Estimate, Interval, Outcome, Verdict
 from tests.cases import FAULTS, build, check
 
 P, F, I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE  # noqa: E741
@@ -94,6 +95,19 @@ def test_a_busy_machine_is_no_proof_of_a_slow_target() -> None:
     verdict, reason = _answer(summary, check("during", "latency_ms", "<=", "recall_p99_ms"))
     assert verdict is I
     assert "the machine was busy" in reason
+
+
+@pytest.mark.parametrize(
+    ("outcome", "late_ms", "expected"), [("TIMEOUT", 200.0, I), ("TIMEOUT", 0.2, F), ("HTTP_5XX", 200.0, F)]
+)
+def test_only_timeouts_can_be_a_busy_machines_doing(outcome: str, late_ms: float, expected: Verdict) -> None:
+    record = build(host_late_ms=late_ms).record
+    samples = record.samples.copy()
+    samples["outcome"][::20] = int(Outcome[outcome])
+    summary = CaseSummary(replace(record, samples=samples))
+    verdict, reason = _answer(summary, check("during", "error_rate", "<=", "error_rate"))
+    assert verdict is expected
+    assert ("the machine was busy" in reason) == (expected is I)
 
 
 def test_a_bound_met_on_a_busy_machine_is_met() -> None:

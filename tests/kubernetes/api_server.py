@@ -76,13 +76,17 @@ class Cluster:
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": {"conditions": conditions}}
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # when a pod dies, all connections to it are made anew at once
+
+
 class ApiServer:
     """A context manager; ``url`` while it serves."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         handler = type("Handler", (_Handler,), {"cluster": cluster})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Server(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self._server.block_on_close = False  # port-forwards last as long as their connections
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from harness.faults.process_crash import ProcessCrash
 from harness.faults.recipe import CommandRecipe, HttpRecipe, apply, from_json, to_json
 from harness.faults.semantic_latency import SemanticLatency
 from harness.targets.kubernetes import KubernetesTarget
+from harness.targets.kubernetes_tunnel import given_up
 from tests.kubernetes.api_server import PodState
 from tests.kubernetes.conftest import World
 
@@ -226,3 +228,12 @@ def test_no_cluster_answers(bare: World, tmp_path: Path) -> None:
     bare.server.__exit__()
     with pytest.raises(TargetError, match="no answer from the API server"):
         bare.target(tmp_path / "case").start()
+
+
+def test_who_has_hung_up_is_told_from_who_waits() -> None:
+    near, user = socket.socketpair()
+    with near:
+        user.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert not given_up(near)
+        user.close()
+        assert given_up(near)
