@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -123,7 +124,7 @@ class Injection:
                 )
         self._recipes = self.fault.recipes(self._target)
         self._observer = self.fault.observer_of(self._target, client, self._cue)
-        seen = _looked(self._observer.baseline, self._cancel)
+        seen = _looked(self._observer.baseline, self._cancel.is_set)
         if self._effect_deadline_s is None:
             self._effect_deadline_s = self._observer.patience_s
         self._record("fault_prepared", fault=self.fault.to_json(), before=seen)
@@ -270,12 +271,13 @@ class Injection:
         while True:
             if hurry.is_set() and not hurried:
                 hurried, deadline = True, min(deadline, self._clock.now() + hurried_s)
-            looked = self._clock.now()
+            looked, found = self._clock.now(), None
+            enough = partial(self._past, deadline) if hurried else hurry.is_set
             try:
-                found = _looked(lambda: look(observer), None if hurried else hurry)
+                if not hurried or looked < deadline:
+                    found = _looked(lambda: look(observer), enough)
             except TargetError as error:
                 last = {"evidence": f"the target did not answer: {error.what}"}
-                found = None
             if found is not None:
                 last = {"evidence": found.evidence, "detail": found.detail}
                 if found.holds:
@@ -286,6 +288,9 @@ class Injection:
                 self._record(events[1], at=now, waited_s=now - started, **last)
                 return None
             self._clock.wait(threading.Event() if hurried else hurry, _POLL_S)
+
+    def _past(self, deadline: float) -> bool:
+        return self._clock.now() >= deadline
 
     def _leave(self, error: BaseException | None) -> None:
         if error is not None:
@@ -314,8 +319,8 @@ class Injection:
             problems.append(error)
 
 
-def _looked(look: Callable[[], _Seen], hurry: threading.Event | None) -> _Seen | None:
-    """Look in a thread; None as soon as ``hurry`` is set: what ends a case waits for no observer whose requests hang.
+def _looked(look: Callable[[], _Seen], enough: Callable[[], bool]) -> _Seen | None:
+    """Look in a thread; None as soon as it is ``enough``: what ends a case waits for no observer whose requests hang.
 
     Raises what ``look`` raises.
     """
@@ -323,7 +328,7 @@ def _looked(look: Callable[[], _Seen], hurry: threading.Event | None) -> _Seen |
     future = pool.submit(look)
     pool.shutdown(wait=False)
     while not future.done():
-        if hurry is not None and hurry.is_set():
+        if enough():
             return None
         wait((future,), _HURRY_S)
     return future.result()

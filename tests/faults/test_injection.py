@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from harness.errors import CapabilityMissing, FaultError, HealFailed, RecordError, TargetNotOwned, UsageError
-from harness.faults.base import Fault
+from harness.errors import Aborted, CapabilityMissing, FaultError, HealFailed, RecordError, TargetNotOwned, UsageError
+from harness.faults import injection
+from harness.faults.base import Fault, Observation, Observer
 from harness.faults.binding_corruption import BindingCorruption
 from harness.faults.catalogue import FAULTS, fault_from_json
 from harness.faults.consolidation_failure import ConsolidationFailure
@@ -85,6 +86,59 @@ def test_effect_and_recovery_are_seen(fault: Fault, evidence: str, target: Embed
     assert instants == sorted(instants)
     injection.heal()
     assert len(events.names) == len(IN_ORDER), "healing again does nothing"
+
+
+class Hanging(Observer):
+    """One whose looks come to no end before ``released``, from a certain one on."""
+
+    def __init__(self, hangs: str) -> None:
+        self.released = threading.Event()
+        self.begun = threading.Event()
+        self.came_back = False
+        self._hangs = hangs
+
+    def baseline(self) -> dict[str, Any]:
+        return {}
+
+    def effective(self) -> Observation:
+        return self._look("effective")
+
+    def healed(self) -> Observation:
+        return self._look("healed")
+
+    def _look(self, which: str) -> Observation:
+        self.begun.set()
+        if which == self._hangs:
+            self.released.wait(10.0)
+            self.came_back = True
+        return Observation(True, "seen")
+
+
+@pytest.mark.parametrize("hangs", ["effective", "healed"])
+def test_what_ends_a_case_waits_for_no_look_that_hangs(
+    hangs: str, target: EmbeddedTarget, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observer, cancel, events = Hanging(hangs), threading.Event(), Events()
+    monkeypatch.setattr(SemanticLatency, "observer", lambda *_: observer)
+    monkeypatch.setattr(injection, "_HURRIED_S", 0.1)
+
+    def abort() -> None:
+        observer.begun.wait(30.0)
+        cancel.set()
+
+    threading.Thread(target=abort, daemon=True).start()
+    try:
+        with (
+            pytest.raises(Aborted),
+            Injection(SemanticLatency(50), target, ledger, hold_s=5, record=events, cancel=cancel),
+        ):
+            raise Aborted("the condition is met")
+        assert not observer.came_back
+        assert active(target) == []
+        missing = "effect_not_observed" if hangs == "effective" else "heal_not_observed"
+        assert events.names[-1 if hangs == "healed" else 3] == missing
+    finally:
+        observer.released.set()
 
 
 def test_the_service_gets_a_ttl_and_the_guardian_a_deadline(
