@@ -12,7 +12,7 @@ import numpy as np
 from harness.ab.evidence import Evidence
 from harness.errors import EXIT_FAILED, EXIT_OK, EXIT_UNDECIDED
 from harness.judge import runbook
-from harness.judge.arms import Arm
+from harness.judge.arms import Arm, unfit
 from harness.judge.compare import (
     compare_error_rate,
     compare_mean,
@@ -21,6 +21,7 @@ from harness.judge.compare import (
     compare_throughput,
 )
 from harness.judge.comparison import RUNBOOK, Comparison, undecided
+from harness.judge.error_evidence import ErrorEProcess, first_errors
 from harness.judge.intervals import Floats
 from harness.judge.power import (
     RUNBOOK_MINIMUM,
@@ -30,11 +31,15 @@ from harness.judge.power import (
 )
 from harness.judge.quality import compare_overlap, compare_recall_at_k, compare_robustness
 from harness.judge.sample_ratio import sample_ratio_check
+from harness.judge.sequential import ALPHA, METHOD, SequentialQuantile
 from harness.judge.sides import mean_side
 from harness.model import Verdict
 from harness.scenario.slo import Objectives
 
 Q = 0.99
+WATCHED = "watched"
+STRETCH_S = 60.0  # errors are bet on minute by minute
+_ONE_LOOK = "throughput, quality and the split of users have no bounds that hold at every look: judge them once"
 
 
 @dataclass(frozen=True)
@@ -74,10 +79,37 @@ class Analysis:
 
 def analyse(evidence: Evidence, limits: Objectives, method: str) -> Analysis:
     """Compare everything the evidence holds. Limits by name, as in ``scenarios/ab.toml``."""
-    rows = _runbook_rows(evidence, limits) if method == RUNBOOK else _rows(evidence, limits)
+    judges = {RUNBOOK: _runbook_rows, WATCHED: _watched_rows}
+    rows = judges.get(method, _rows)(evidence, limits)
     if not rows:
         rows = [undecided("everything", "the input holds nothing that can be compared")]
-    return Analysis(evidence.source, method, tuple(rows), tuple(_power(evidence, limits)), tuple(evidence.notes))
+    notes = [*evidence.notes, *([_ONE_LOOK] if method == WATCHED else [])]
+    return Analysis(evidence.source, method, tuple(rows), tuple(_power(evidence, limits)), tuple(notes))
+
+
+def _watched_rows(evidence: Evidence, limits: Objectives) -> list[Comparison]:
+    """What may be looked at again and again while the record grows; both together cry wolf in 5 % of runs at most."""
+    rows = []
+    at = _limit_reader(limits)
+    if evidence.latency is not None and not evidence.series:
+        # Its alpha is for both sides, so that of harm is half of it, as that of the errors is.
+        process = SequentialQuantile(Q, at("p99_increase"), at("p99_floor_ms"), ALPHA)
+        rows.append(process.look(*evidence.latency).named("P99 recall latency"))
+    if evidence.errors is not None:
+        rows.append(_watched_errors(*evidence.errors))
+    return rows
+
+
+def _watched_errors(control: Arm, canary: Arm) -> Comparison:
+    process = ErrorEProcess(ALPHA / 2)
+    why = unfit(control, canary, constant_is_unfit=False)
+    if not why and (control.at is None or canary.at is None):
+        why = "nothing tells when the requests were made, and so in which order errors came"
+    if why:
+        return undecided(process.metric, why, method=METHOD)
+    for errors in first_errors(control, canary, STRETCH_S):
+        process.update(errors.canary, errors.control, errors.share)
+    return process.answer()
 
 
 def _rows(evidence: Evidence, limits: Objectives) -> list[Comparison]:

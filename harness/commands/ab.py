@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.judge.comparison import Comparison
     from harness.scenario.slo import Objectives
 
-_METHODS = ("default", "runbook")
+_METHODS = ("default", "watched", "runbook")
 LIMITS = "ab.toml"
 
 
@@ -26,7 +26,12 @@ def register(commands: Any) -> None:
     analyze = parts.add_parser("analyze", help="judge CSV files or run directories")
     analyze.add_argument("control", type=Path, metavar="CONTROL", help="a CSV file or a run; one alone holds both arms")
     analyze.add_argument("canary", type=Path, nargs="?", metavar="CANARY")
-    analyze.add_argument("--method", choices=_METHODS, default=_METHODS[0], help="runbook: Welch, Cohen's d, figures")
+    analyze.add_argument(
+        "--method",
+        choices=_METHODS,
+        default=_METHODS[0],
+        help="watched: bounds that hold however often a growing record is looked at; runbook: Welch and Cohen's d",
+    )
     analyze.add_argument("--window", default="whole", metavar="W", help="of a run: baseline, during, after, whole")
     analyze.add_argument("--out", type=Path, metavar="F.html", help="write a page with both distributions")
     _shared(analyze)

@@ -67,6 +67,34 @@ def test_a_short_sample_is_undecided_and_says_what_would_decide(
     assert "[UNDECIDED]" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("canary", "worst"), [("same", ""), ("slow", "P99 recall latency"), ("failing", "error rate")])
+def test_a_growing_record_may_be_looked_at_again_and_again(
+    tables: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path, canary: str, worst: str
+) -> None:
+    page = tmp_path / "page.html"
+    words = ["analyze", tables["control"], tables[canary], "--method", "watched"]
+    code, found = answer(capsys, *words, "--out", str(page))
+    rows = {row["metric"]: row for row in found["rows"]}
+    assert {name for name, row in rows.items() if row["verdict"] == "FAIL"} == ({worst} if worst else set())
+    assert (code == 1) == bool(worst)
+    assert {row["method"] for row in rows.values()} == {"anytime-valid"}
+    assert "judge them once" in " ".join(found["notes"])
+    assert "error rate" in page.read_text(encoding="utf-8")
+    assert main(["ab", *words]) == code
+
+
+def test_a_watched_record_without_instants_says_so(
+    tables: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare.csv"
+    lines = Path(tables["failing"]).read_text(encoding="utf-8").splitlines()
+    bare.write_text("\n".join(line.partition(",")[2] for line in lines), encoding="utf-8")
+    code, found = answer(capsys, "analyze", str(bare), str(bare), "--method", "watched")
+    row = next(row for row in found["rows"] if row["metric"] == "error rate")
+    assert (code, row["verdict"]) == (4, "INCONCLUSIVE")
+    assert "when the requests were made" in row["note"]
+
+
 def test_the_runbooks_method_is_reproduced_and_marked(
     tables: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
