@@ -177,6 +177,15 @@ def test_a_busy_machine_excuses_no_latency_that_stays(kind: str) -> None:
     assert answer(CaseSummary(theirs), check).verdict is Verdict.FAIL
 
 
+def test_a_step_that_is_late_on_a_busy_machine_is_undecided_and_one_that_never_ended_is_a_failure() -> None:
+    check = Check("case", "step_time_s", {"step": "seen"}, "<=", 0.3, "rollback_partial_s", "runbook")
+    assert answer(CaseSummary(rolled_back(kind="partial")), check).verdict is Verdict.FAIL
+    late = answer(CaseSummary(busy(rolled_back(kind="partial"), 0.18)), check)
+    assert late.verdict is Verdict.INCONCLUSIVE, late.reason
+    never = {"rollback_observed": None, "rollback_not_observed": {"evidence": "canary is 75 %"}}
+    assert judge_case(busy(rolled_back(kind="partial", events=never), 0.18)).verdict is Verdict.FAIL
+
+
 def test_who_is_still_canary_is_no_matter_of_a_busy_machine() -> None:
     check = Check("case", "recovery_time_s", {}, "<=", 4.0, "rollback_latency_s", "runbook")
     late = busy(rolled_back(blend_stays=8.0), 0.18)
