@@ -118,6 +118,12 @@ def scratch_prefix(maker: ProcessIdentity) -> str:
 # durable that the process has to end before it returns; what it answers is called once the process is gone.
 Register = Callable[[ProcessIdentity, str, Path | None], Callable[[], None]]
 
+
+def unregistered(identity: ProcessIdentity, what: str, scratch: Path | None) -> Callable[[], None]:
+    """The :data:`Register` of who cleans up by itself: nothing is written down."""
+    return lambda: None
+
+
 # The same for what is more than a process: called before anything of it exists, with what it is, the command that
 # takes it down, and the scratch directory to remove after it.
 RegisterEnvironment = Callable[[str, Sequence[str], Path | None], Callable[[], None]]

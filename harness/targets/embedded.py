@@ -16,7 +16,7 @@ from typing import Any
 from harness.clock import Clock, SystemClock
 from harness.engram import Capabilities, EngramClient, probe_capabilities
 from harness.errors import EnvironmentUnusable, TargetAnswerInvalid, TargetError, TargetRefused, TargetUnreachable
-from harness.targets.base import ProcessIdentity, Register, Target, identify, scratch_prefix, this_process
+from harness.targets.base import ProcessIdentity, Register, Target, identify, scratch_prefix, this_process, unregistered
 
 # The child waits for one byte before it becomes the server, so that its pid can be made durable first; where we die
 # before that, it reads the end of the pipe and is gone. exec keeps pid and start time.
@@ -26,10 +26,6 @@ _TAIL_BYTES = 16 * 1024
 SERVER = ("-m", "harness.reference")
 SHIM = ("-m", "harness.faults.disk_shim")  # a program of its own, started, never imported
 SHIM_CONTROL = "disk_shim.json"
-
-
-def _unregistered(identity: ProcessIdentity, what: str, scratch: Path | None) -> Callable[[], None]:
-    return lambda: None
 
 
 class EmbeddedTarget(Target):
@@ -53,7 +49,7 @@ class EmbeddedTarget(Target):
         env: Mapping[str, str] | None = None,
         start_timeout_s: float = 15.0,
         stop_grace_s: float = 5.0,
-        register: Register = _unregistered,
+        register: Register = unregistered,
         server: Sequence[str] = SERVER,
         disk_shim: bool = False,
         clock: Clock | None = None,

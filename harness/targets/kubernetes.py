@@ -17,7 +17,16 @@ from harness.clock import Clock, SystemClock
 from harness.engram import Capabilities, EngramClient
 from harness.errors import EnvironmentUnusable, FaultError, TargetError
 from harness.targets.attached import AttachedTarget
-from harness.targets.base import KUBERNETES, ProcessIdentity, Register, Target, Tunnel, identify, package_environment
+from harness.targets.base import (
+    KUBERNETES,
+    ProcessIdentity,
+    Register,
+    Target,
+    Tunnel,
+    identify,
+    package_environment,
+    unregistered,
+)
 from harness.targets.kubernetes_place import Place
 
 if TYPE_CHECKING:  # the client library is imported when a cluster is spoken to, and not before
@@ -27,10 +36,6 @@ _POLL_S = 0.25
 _TUNNEL_START_S = 60.0  # kubeconfig may name a program that fetches credentials
 TUNNEL = ("-m", "harness.targets.kubernetes_tunnel")
 HEAL = ("-m", "harness.targets.kubernetes_heal")
-
-
-def _unregistered(identity: ProcessIdentity, what: str, scratch: Path | None) -> Callable[[], None]:
-    return lambda: None
 
 
 class KubernetesTarget(Target):
@@ -48,7 +53,7 @@ class KubernetesTarget(Target):
         place: Place,
         *,
         claimed: bool = False,
-        register: Register = _unregistered,
+        register: Register = unregistered,
         prometheus_url: str | None = None,
         grafana_url: str | None = None,
         replace_s: float = 180.0,

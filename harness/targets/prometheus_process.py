@@ -9,17 +9,24 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from harness.clock import Clock, SystemClock
-from harness.engram import Capabilities, EngramClient
 from harness.engram.transport import secret_from_environment
 from harness.errors import EnvironmentUnusable, TargetAnswerInvalid, TargetError, TargetRefused, TargetUnreachable
 from harness.prometheus import PrometheusClient
-from harness.targets.base import Frontend, ProcessIdentity, Register, Target, identify, scratch_prefix, this_process
+from harness.targets.base import (
+    Register,
+    Target,
+    identify,
+    scratch_prefix,
+    this_process,
+    unregistered,
+)
 from harness.targets.embedded import GATE
+from harness.targets.wrapped import WrappedTarget
 
 _LISTENING = re.compile(r'msg="Listening on" address=(?:\[?[0-9a-f.:]+\]?):(\d+)')
 _START_S = 20.0
@@ -34,10 +41,6 @@ def prometheus_program() -> str | None:
     return shutil.which("prometheus")
 
 
-def _unregistered(identity: ProcessIdentity, what: str, scratch: Path | None) -> Callable[[], None]:
-    return lambda: None
-
-
 class PrometheusProcess:
     """One Prometheus on a free loopback port. ``folder`` takes its log; its data are in scratch that goes with it."""
 
@@ -48,7 +51,7 @@ class PrometheusProcess:
         *,
         lookback_s: float = 300.0,
         scratch: Path | None = None,
-        register: Register = _unregistered,
+        register: Register = unregistered,
         clock: Clock | None = None,
     ) -> None:
         self._folder = folder
@@ -176,7 +179,7 @@ def scratch_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix=scratch_prefix(this_process())))
 
 
-class MonitoredTarget(Target):
+class MonitoredTarget(WrappedTarget):
     """``inner`` with a Prometheus of ours that scrapes it; everything else is the inner target's."""
 
     def __init__(
@@ -186,52 +189,18 @@ class MonitoredTarget(Target):
         write: WriteAssets,
         *,
         lookback_s: float = 300.0,
-        register: Register = _unregistered,
+        register: Register = unregistered,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._folder = folder
         self._write = write
         self._lookback_s = lookback_s
         self._register = register
         self._prometheus: PrometheusProcess | None = None
-        self.name = inner.name
-        self.owned = inner.owned
-
-    @property
-    def base_url(self) -> str:
-        return self._inner.base_url
-
-    @property
-    def claimed_url(self) -> str:
-        return self._inner.claimed_url
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._inner.capabilities
 
     @property
     def prometheus_url(self) -> str | None:
         return self._prometheus.url if self._prometheus is not None else None
-
-    @property
-    def grafana_url(self) -> str | None:
-        return self._inner.grafana_url
-
-    @property
-    def frontend(self) -> Frontend | None:
-        return self._inner.frontend
-
-    @property
-    def process(self) -> ProcessIdentity | None:
-        return self._inner.process
-
-    @property
-    def data_dir(self) -> Path:
-        return self._inner.data_dir
-
-    @property
-    def disk_shim(self) -> Path:
-        return self._inner.disk_shim
 
     def start(self) -> None:
         """Start the inner target, then Prometheus. Raises what the inner raises, or :class:`EnvironmentUnusable`."""
@@ -258,23 +227,8 @@ class MonitoredTarget(Target):
             self._prometheus.stop()
         self._inner.stop()
 
-    def restart(self, *, kill: bool = False) -> None:
-        self._inner.restart(kill=kill)
-
-    def restart_with(self, *, config_text: str | None = None, env: Mapping[str, str] | None = None) -> None:
-        self._inner.restart_with(config_text=config_text, env=env)
-
-    def client(self, timeout_s: float = 5.0) -> EngramClient:
-        return self._inner.client(timeout_s)
-
     def describe(self) -> dict[str, Any]:
         return {**self._inner.describe(), "prometheus_url": self.prometheus_url}
-
-    def alive(self) -> bool:
-        return self._inner.alive()
-
-    def log_tail(self, lines: int = 40) -> str:
-        return self._inner.log_tail(lines)
 
 
 def _key_file(scratch: Path) -> str | None:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,24 +14,28 @@ from urllib.parse import urlsplit
 from harness.clock import Clock, SystemClock
 from harness.engram import Capabilities, EngramClient
 from harness.errors import EnvironmentUnusable, TargetError
-from harness.targets.base import Frontend, ProcessIdentity, Register, Target, Tunnel, identify, package_environment
+from harness.targets.base import (
+    Frontend,
+    Register,
+    Target,
+    identify,
+    package_environment,
+    unregistered,
+)
+from harness.targets.wrapped import WrappedTarget
 
 _START_S = 15.0
 _POLL_S = 0.02
 PROXY = ("-m", "harness.faults.proxy")
 
 
-def _unregistered(identity: ProcessIdentity, what: str, scratch: Path | None) -> Callable[[], None]:
-    return lambda: None
-
-
-class ProxiedTarget(Target):
+class ProxiedTarget(WrappedTarget):
     """``inner`` with a proxy of ours in front of it; everything but the way to it is the inner target's."""
 
     def __init__(
-        self, inner: Target, folder: Path, *, register: Register = _unregistered, clock: Clock | None = None
+        self, inner: Target, folder: Path, *, register: Register = unregistered, clock: Clock | None = None
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._folder = folder
         self._register = register
         self._clock = clock or SystemClock()
@@ -39,8 +43,6 @@ class ProxiedTarget(Target):
         self._released: Callable[[], None] = lambda: None
         self._url: str | None = None
         self._frontend: Frontend | None = None
-        self.name = inner.name
-        self.owned = inner.owned
 
     @property
     def base_url(self) -> str:
@@ -49,40 +51,12 @@ class ProxiedTarget(Target):
         return self._url
 
     @property
-    def claimed_url(self) -> str:
-        return self._inner.claimed_url
-
-    @property
     def capabilities(self) -> Capabilities:
         return self._inner.capabilities.plus("proxy")
 
     @property
-    def prometheus_url(self) -> str | None:
-        return self._inner.prometheus_url
-
-    @property
-    def grafana_url(self) -> str | None:
-        return self._inner.grafana_url
-
-    @property
-    def process(self) -> ProcessIdentity | None:
-        return self._inner.process
-
-    @property
-    def tunnel(self) -> Tunnel | None:
-        return self._inner.tunnel
-
-    @property
     def frontend(self) -> Frontend | None:
         return self._frontend
-
-    @property
-    def data_dir(self) -> Path:
-        return self._inner.data_dir
-
-    @property
-    def disk_shim(self) -> Path:
-        return self._inner.disk_shim
 
     def start(self) -> None:
         """Start the inner target, then the proxy. Raises what the inner raises, or :class:`EnvironmentUnusable`."""
@@ -97,18 +71,6 @@ class ProxiedTarget(Target):
         self._end()
         self._inner.stop()
 
-    def kill(self) -> None:
-        self._inner.kill()
-
-    def require_same(self) -> None:
-        self._inner.require_same()
-
-    def restart(self, *, kill: bool = False) -> None:
-        self._inner.restart(kill=kill)
-
-    def restart_with(self, *, config_text: str | None = None, env: Mapping[str, str] | None = None) -> None:
-        self._inner.restart_with(config_text=config_text, env=env)
-
     def client(self, timeout_s: float = 5.0) -> EngramClient:
         return EngramClient(self.base_url, timeout_s=timeout_s)
 
@@ -117,9 +79,6 @@ class ProxiedTarget(Target):
 
     def alive(self) -> bool:
         return self._child is not None and self._child.poll() is None and self._inner.alive()
-
-    def log_tail(self, lines: int = 40) -> str:
-        return self._inner.log_tail(lines)
 
     def _launch(self) -> None:
         parts = urlsplit(self._inner.base_url)
