@@ -269,7 +269,7 @@ class SoakRun:
     ) -> None:
         assert self._before is not None and self._record is not None
         to_s = self._at(now.t)
-        about = target_record(target, watch, getattr(target, "data_dir", None))
+        about = target_record(target, watch)
         record = {
             "n": self._number,
             "segment": self._segment,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from harness.errors import TargetNotOwned
 from harness.histogram import Histogram
 from harness.judge.soak_series import op_name
 from harness.load.statistics import LiveStats
@@ -41,13 +42,21 @@ def _hdr(histogram: Histogram) -> str | None:
     return histogram.to_hdr() if histogram.count else None
 
 
-def target_record(target: Target, watch: ServiceWatch, data_dir: Path | None) -> dict[str, Any]:
+def target_record(target: Target, watch: ServiceWatch) -> dict[str, Any]:
     """The target's resources: its process' own where we can see it, else what the service tells."""
     process = target.process
     if process is not None:
-        found = process_reading(process.pid, data_dir)
+        found = process_reading(process.pid, _data_dir(target))
         return {**found, "identity": [process.pid, process.start_time, process.boot]}
     return told_reading(watch.metrics) if watch.metrics is not None else {}
+
+
+def _data_dir(target: Target) -> Path | None:
+    """Where the target's data lie, where they can be reached."""
+    try:
+        return target.data_dir
+    except TargetNotOwned:
+        return None
 
 
 def harness_record(load: LoadSupervisor) -> dict[str, Any]:

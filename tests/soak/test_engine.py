@@ -15,6 +15,7 @@ from harness.clock import FakeClock
 from harness.report.soak import read_soak
 from harness.soak.segment import standing
 from harness.targets.base import boot_id
+from harness.targets.embedded import EmbeddedTarget
 from harness.timeline.soak_record import Lines, SoakWriter
 from tests.soak.sigkill import run
 
@@ -103,6 +104,16 @@ def test_killed_and_gone_on_with(own_state: Path) -> None:
     assert verdicts["completed"] == verdicts["no_crash"] == verdicts["acknowledged_memories"] == "PASS"
     assert found["verdict"]["observed_s"] >= 1200
     assert all(restart["by_the_harness"] for restart in found["verdict"]["restarts"])
+
+
+def test_a_running_engram_is_soaked_although_its_data_cannot_be_reached(own_state: Path, tmp_path: Path) -> None:
+    with EmbeddedTarget(tmp_path / "engram") as target:
+        words = ["soak", "--duration", "20m", "--time-scale", "240", "--faults", "none", "--rate", "20"]
+        words += ["--target", target.base_url, "--results-dir", str(tmp_path / "results"), "--i-own-this-target"]
+        code = main(words)
+    (folder,) = (tmp_path / "results").iterdir()
+    assert code in (0, 1, 4)  # its consolidation runs at its own pace, whatever the time scale
+    assert read_soak(folder / "soak").series.observed_s == pytest.approx(1200, rel=0.2)
 
 
 def test_nobody_at_the_address_is_said_in_a_line(own_state: Path, capsys: pytest.CaptureFixture[str]) -> None:
