@@ -89,14 +89,14 @@ class ExperimentRun:
             self._writer.event("unsupported", reason=str(error))
             raise
         except (NotExercised, Aborted) as error:
-            self._writer.event("aborted" if isinstance(error, Aborted) else "run_ended", reason=error.what)
+            self._event("aborted" if isinstance(error, Aborted) else "run_ended", reason=error.what)
             raise
         except HarnessError as error:
-            self._writer.event("aborted", reason=str(error))
+            self._event("aborted", reason=str(error))
             raise Aborted(str(error), where=str(self._writer.folder)) from error
         except BaseException as error:
             what = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
-            self._writer.event("aborted", reason=what)
+            self._event("aborted", reason=what)
             raise
         finally:
             self._tear_down()

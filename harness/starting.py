@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.engram.transport import Service, Transport, secret_from_environment
+from harness.engram.transport import secret_from_environment
 from harness.errors import TargetError, UsageError
 from harness.faults.ledger import Ledger
+from harness.monitoring.grafana import GrafanaClient
 from harness.prometheus import PrometheusClient
-from harness.prometheus.client import authorisation, credentials
 from harness.targets.attached import AttachedTarget
 from harness.targets.base import DOCKER, EMBEDDED, Target
 from harness.targets.embedded import EmbeddedTarget
@@ -23,8 +23,6 @@ if TYPE_CHECKING:  # Docker's libraries are imported where a Docker target is as
 
 
 _LOOK_S = 5.0
-_MOST_BYTES = 1024 * 1024
-GRAFANA_TOKEN, GRAFANA_BASIC = "ENGRAM_GRAFANA_TOKEN", "ENGRAM_GRAFANA_BASIC"
 
 
 def see_prometheus(url: str) -> None:
@@ -39,17 +37,10 @@ def see_prometheus(url: str) -> None:
 
 def see_grafana(url: str) -> None:
     """See that a Grafana answers at ``url``; raises as :func:`see_prometheus` does."""
-    service = Service("Grafana", f"${GRAFANA_TOKEN} or ${GRAFANA_BASIC}", "a service account token, or user:password,")
-    scheme, secret = authorisation(*credentials(GRAFANA_TOKEN, GRAFANA_BASIC))
-    transport = Transport(url, secret, _LOOK_S, _MOST_BYTES, scheme=scheme, service=service)
-    try:
-        answer = transport.exchange("GET", "/api/health")
-        if answer.status not in (200, 503):
-            raise answer.refused()
-        if answer.object().get("database") != "ok":
-            raise answer.invalid("no Grafana whose database is well")
-    finally:
-        transport.close()
+    with GrafanaClient.from_environment(url, timeout_s=_LOOK_S) as client:
+        database = client.health()
+        if database != "ok":
+            raise TargetError(f"no Grafana whose database is well: it is {database!r}", where=url)
 
 
 # What writes a local Prometheus's configuration, and its --query.lookback-delta in seconds.

@@ -34,7 +34,7 @@ def test_what_is_beside_an_engram_is_taken_and_known_to_the_target(tmp_path: Pat
         (always(http(200, b"<html>welcome</html>", "text/html")), "HTML"),
         (always(http(401)), "ENGRAM_GRAFANA_TOKEN"),
         (always(http(503, b'{"database": "failing"}')), "no Grafana whose database is well"),
-        (always(http(200, b'{"status": "healthy"}')), "no Grafana"),
+        (always(http(200, b'{"status": "healthy"}')), "not an answer of Grafana"),
         (always(http(404)), "404"),
     ],
     ids=["html", "401", "unwell", "another service", "404"],

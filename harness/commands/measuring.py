@@ -1,10 +1,12 @@
-"""What the commands share that measure a target: making it, and one line of progress."""
+"""What the commands share that put load on a target: making it, its seed, how a stop ends it, one line of progress."""
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
@@ -41,3 +43,23 @@ def progress() -> Callable[[str], None]:
         sys.stderr.flush()
 
     return show
+
+
+def interrupt_on_sigterm() -> None:
+    """From now on SIGTERM, a job runner's stop, ends the command as Ctrl-C does: recorded, healed, taken down."""
+    signal.signal(signal.SIGTERM, _as_interrupt)
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def parse_seed(text: str) -> int:
+    """A seed, decimal or hexadecimal with 0x. Raises :class:`UsageError` where it is none of 64 bits."""
+    try:
+        seed = int(text, 0)
+    except ValueError:
+        raise UsageError(f"--seed {text!r} is not a number", hint="decimal, or hexadecimal with 0x") from None
+    if not 0 <= seed < 2**64:
+        raise UsageError(f"--seed {text!r} is not a number from 0 to 2^64-1")
+    return seed

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+from harness.commands.measuring import interrupt_on_sigterm, parse_seed
 from harness.errors import UsageError
 from harness.settings import DEFAULT_SEED
 
@@ -37,7 +37,6 @@ def register(subcommands: Any) -> None:
 
 def _rehearse(arguments: argparse.Namespace) -> int:
     from harness.clock import SystemClock
-    from harness.commands.soak import _as_interrupt, _seed
     from harness.drilling import session_folder
     from harness.report.rehearsal import write_rehearsal_report
     from harness.rollout.phase_run import Rehearsed
@@ -45,7 +44,7 @@ def _rehearse(arguments: argparse.Namespace) -> int:
     from harness.rollout.regressions import parse_regression
     from harness.rollout.rehearsal import rehearse
 
-    signal.signal(signal.SIGTERM, _as_interrupt)  # a job runner's stop: recorded and healed
+    interrupt_on_sigterm()
     plan = load_plan(arguments.plan)
     if not (math.isfinite(arguments.time_scale) and arguments.time_scale >= 1):
         raise UsageError(f"--time-scale {arguments.time_scale:g} is no number of 1 or more")
@@ -55,7 +54,7 @@ def _rehearse(arguments: argparse.Namespace) -> int:
     only = tuple(plan.phase(name).name for name in arguments.phases.split(",")) if arguments.phases else ()
     if injected is not None and only and injected.phase.name not in only:
         raise UsageError(f"phase {injected.phase.name} is not among --phases {arguments.phases}")
-    how = Rehearsed(plan, arguments.time_scale, _seed(arguments.seed), arguments.target)
+    how = Rehearsed(plan, arguments.time_scale, parse_seed(arguments.seed), arguments.target)
     session = session_folder(arguments.results_dir.absolute() / "rollout", SystemClock().wall())
     stream = sys.stderr if arguments.json else sys.stdout
     print(f"rehearsal of {plan.name}: {session}", file=stream, flush=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+from harness.commands.measuring import interrupt_on_sigterm, parse_seed
 from harness.commands.recorded import EXIT_OF_VERDICT
 from harness.errors import UsageError
 from harness.settings import DEFAULT_SEED, scenarios_folder
@@ -49,7 +48,7 @@ def _soak(arguments: argparse.Namespace) -> int:
     from harness.soak.running import resume_soak, start_soak
     from harness.timeline.soak_record import read_manifest, soak_folder
 
-    signal.signal(signal.SIGTERM, _as_interrupt)  # a job runner's stop: recorded, healed, resumable
+    interrupt_on_sigterm()  # a soak stopped so is resumable
     stream = sys.stderr if arguments.json else sys.stdout
     if arguments.resume is not None:
         _check_resume(arguments)
@@ -60,7 +59,7 @@ def _soak(arguments: argparse.Namespace) -> int:
             profile=arguments.profile,
             duration=arguments.duration,
             time_scale=arguments.time_scale,
-            seed=_seed(arguments.seed),
+            seed=parse_seed(arguments.seed),
             rate_ops_per_s=arguments.rate,
             faults=arguments.faults,
             target=arguments.target,
@@ -105,20 +104,6 @@ def _check_resume(arguments: argparse.Namespace) -> None:
         if getattr(arguments, name) != default:
             option = name.replace("_", "-")
             raise UsageError(f"--{option} contradicts --resume", hint="a soak goes on as it was planned")
-
-
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _seed(text: str) -> int:
-    try:
-        seed = int(text, 0)
-    except ValueError:
-        raise UsageError(f"--seed {text!r} is not a number", hint="decimal, or hexadecimal with 0x") from None
-    if not 0 <= seed < 2**64:
-        raise UsageError(f"--seed {text!r} is not a number from 0 to 2^64-1")
-    return seed
 
 
 def _print(verdict: dict[str, Any], as_json: bool, report: Path) -> None:

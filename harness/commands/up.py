@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from harness.commands.measuring import interrupt_on_sigterm
 from harness.errors import EXIT_OK, UsageError
 from harness.settings import DEFAULT_SEED, scenarios_folder
 from harness.targets.base import DOCKER, EMBEDDED
@@ -72,7 +71,7 @@ def _up(arguments: argparse.Namespace) -> int:
 
     maker = _maker(arguments, say)
     folder = session_folder(arguments.results_dir.absolute(), SystemClock().wall()) / "up"
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    interrupt_on_sigterm()
     exploration = Exploration(stay, maker, folder, say=say)
 
     def ready(places: dict[str, Any]) -> None:
@@ -146,7 +145,3 @@ def _shown(places: dict[str, Any]) -> str:
     lines = [f"{words[name]:<11} {url}" for name, url in places["urls"].items() if url]
     lines += [f"{words[name]:<11} none: {why}" for name, why in places["absent"].items()]
     return "\n".join([*lines, f"{'Logs':<11} {places['folder']}", "Ctrl-C takes it all down."])
-
-
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import orjson
 
 from harness.engram import answers
 from harness.engram.metrics import MetricsSnapshot, from_json_metrics, parse_prometheus
-from harness.engram.transport import Answer, Secret, Transport, secret_from_environment
+from harness.engram.transport import Answer, Secret, ServiceClient, Transport, secret_from_environment
 from harness.errors import TargetAnswerInvalid, TargetUnreachable
 
 _FROM_ENVIRONMENT = Secret("")
@@ -22,7 +21,7 @@ _BACKUP_S = 120.0
 _MAX_BACKUP_BYTES = 256 * 1024 * 1024
 
 
-class EngramClient:
+class EngramClient(ServiceClient):
     """Speaks to one Engram.
 
     Every call raises :class:`TargetUnreachable` (no answer), :class:`TargetRefused` (an error status) or
@@ -38,22 +37,7 @@ class EngramClient:
         max_answer_bytes: int = 32 * 1024 * 1024,
     ) -> None:
         key = secret_from_environment() if api_key is _FROM_ENVIRONMENT else api_key
-        self._transport = Transport(base_url, key, timeout_s, max_answer_bytes)
-
-    @property
-    def base_url(self) -> str:
-        """The target's address, without a trailing slash."""
-        return self._transport.base_url
-
-    def close(self) -> None:
-        """Close the connections; idempotent."""
-        self._transport.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
+        super().__init__(Transport(base_url, key, timeout_s, max_answer_bytes))
 
     def request(
         self,

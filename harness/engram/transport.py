@@ -5,11 +5,13 @@ Engram's client is built on it, and the clients of Prometheus and Grafana: there
 
 from __future__ import annotations
 
+import base64
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import TracebackType
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -288,3 +290,70 @@ def _reason(error: Exception) -> str:
     while cause is not None and cause.__cause__ is not None:
         cause = cause.__cause__
     return str(cause or error) or type(error).__name__
+
+
+class ServiceClient:
+    """A client that owns its :class:`Transport`; every client of a service is one."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    @property
+    def base_url(self) -> str:
+        """The service's address, without a trailing slash."""
+        return self._transport.base_url
+
+    def close(self) -> None:
+        """Close the connections; idempotent."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+class SignedClient(ServiceClient):
+    """A client that may sign in with a bearer token, or with user and password, of two environment variables."""
+
+    service: ClassVar[Service]
+    token_variable: ClassVar[str]
+    basic_variable: ClassVar[str]
+    max_answer_bytes: ClassVar[int]
+
+    def __init__(self, base_url: str, *, timeout_s: float, bearer: str | None, basic: tuple[str, str] | None) -> None:
+        scheme, secret = authorisation(bearer, basic)
+        super().__init__(
+            Transport(base_url, secret, timeout_s, self.max_answer_bytes, scheme=scheme, service=self.service)
+        )
+
+    @classmethod
+    def from_environment(cls, base_url: str, *, timeout_s: float = 10.0) -> Self:
+        """One with the credentials of the environment, where there are any."""
+        bearer, basic = credentials(cls.token_variable, cls.basic_variable)
+        return cls(base_url, timeout_s=timeout_s, bearer=bearer, basic=basic)
+
+
+def authorisation(bearer: str | None, basic: Sequence[str] | None) -> tuple[str, Secret | None]:
+    """The scheme and secret of an Authorization header. Raises :class:`UsageError` where both ways are asked for."""
+    if bearer and basic:
+        raise UsageError("a bearer token and a password are two ways to sign in", hint="give one of them")
+    if basic:
+        return "Basic", Secret(base64.b64encode(":".join(basic).encode()).decode("ascii"))
+    return "Bearer", Secret(bearer) if bearer else None
+
+
+def credentials(token_variable: str, basic_variable: str) -> tuple[str | None, tuple[str, str] | None]:
+    """Token, or user and password, of two environment variables. Raises :class:`UsageError` for unusable ones."""
+
+    token = os.environ.get(token_variable, "").strip() or None
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise UsageError("the token holds characters no HTTP header can carry", where=f"${token_variable}")
+    pair = os.environ.get(basic_variable, "").strip()
+    if not pair:
+        return token, None
+    user, colon, password = pair.partition(":")
+    if not colon or not user:
+        raise UsageError("must be user:password", where=f"${basic_variable}")
+    return token, (user, password)

@@ -11,9 +11,8 @@ from typing import Any, ClassVar
 
 from harness.clock import SystemClock
 from harness.engram import EngramClient
-from harness.errors import TargetError
 from harness.faults.base import Fault, Observation, Observer, require_positive
-from harness.faults.flags import flags_recipe
+from harness.faults.flags import flags_recipe, keep_changing
 from harness.faults.recipe import Recipe
 from harness.faults.witness import WitnessCue
 from harness.targets.base import Target
@@ -43,24 +42,10 @@ class FlagFlapping(Fault):
         client.set_features(**{FLAG: not client.features()[FLAG]})
 
     def act(self, target: Target, client: EngramClient) -> Callable[[], None]:
-        ended = threading.Event()
+        def flap(own: EngramClient, step: int) -> None:
+            own.set_features(**{FLAG: not own.features()[FLAG]})
 
-        def flap() -> None:
-            with target.client() as own:
-                while not ended.wait(self.period_s):
-                    try:
-                        own.set_features(**{FLAG: not own.features()[FLAG]})
-                    except TargetError:
-                        continue  # the observer sees what comes of it
-
-        thread = threading.Thread(target=flap, name="flag-flapping", daemon=True)
-        thread.start()
-
-        def end() -> None:
-            ended.set()
-            thread.join(10.0)
-
-        return end
+        return keep_changing(target, "flag-flapping", lambda step: self.period_s, flap)
 
     def recipes(self, target: Target) -> tuple[Recipe, ...]:
         with target.client() as client:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, ClassVar
 
 from harness.engram import EngramClient
-from harness.errors import TargetAnswerInvalid, TargetError, TargetRefused
+from harness.errors import TargetAnswerInvalid, TargetRefused
 from harness.faults.base import Fault, Observation, Observer, require_positive
-from harness.faults.flags import flags_recipe
+from harness.faults.flags import flags_recipe, keep_changing
 from harness.faults.recipe import Recipe
 from harness.faults.witness import WitnessCue
 from harness.targets.base import Target
@@ -42,26 +41,13 @@ class FlagWalk(Fault):
         client.set_features(**dict(zip(FLAGS, COMBINATIONS[0], strict=True)))
 
     def act(self, target: Target, client: EngramClient) -> Callable[[], None]:
-        ended = threading.Event()
+        def dwell_s(step: int) -> float:
+            return self.dwell_s * _SLOWER ** min(step // len(COMBINATIONS), _ROUNDS - 1)
 
-        def walk() -> None:
-            step = 0
-            with target.client() as own:
-                while not ended.wait(self.dwell_s * _SLOWER ** min(step // len(COMBINATIONS), _ROUNDS - 1)):
-                    step += 1
-                    try:
-                        own.set_features(**dict(zip(FLAGS, COMBINATIONS[step % len(COMBINATIONS)], strict=True)))
-                    except TargetError:
-                        continue  # the observer never sees that combination, and says which it was
+        def walk(own: EngramClient, step: int) -> None:
+            own.set_features(**dict(zip(FLAGS, COMBINATIONS[step % len(COMBINATIONS)], strict=True)))
 
-        thread = threading.Thread(target=walk, name="flag-walk", daemon=True)
-        thread.start()
-
-        def end() -> None:
-            ended.set()
-            thread.join(10.0)
-
-        return end
+        return keep_changing(target, "flag-walk", dwell_s, walk)
 
     def recipes(self, target: Target) -> tuple[Recipe, ...]:
         with target.client() as client:

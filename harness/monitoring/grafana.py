@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import orjson
 
-from harness.engram.transport import Answer, Service, Transport
+from harness.engram.transport import Answer, Service, SignedClient
 from harness.errors import TargetRefused
 from harness.prometheus import PrometheusClient
-from harness.prometheus.client import authorisation, credentials
 
 TOKEN_VARIABLE = "ENGRAM_GRAFANA_TOKEN"
 BASIC_VARIABLE = "ENGRAM_GRAFANA_BASIC"
@@ -30,8 +28,12 @@ class Dashboard:
     queries: tuple[tuple[str, str], ...]
 
 
-class GrafanaClient:
+class GrafanaClient(SignedClient):
     """Speaks to one Grafana. Raises as :class:`~harness.prometheus.PrometheusClient` does, naming the URL."""
+
+    service = SERVICE
+    token_variable, basic_variable = TOKEN_VARIABLE, BASIC_VARIABLE
+    max_answer_bytes = 16 * 1024 * 1024
 
     def __init__(
         self,
@@ -41,30 +43,8 @@ class GrafanaClient:
         bearer: str | None = None,
         basic: tuple[str, str] | None = None,
     ) -> None:
-        scheme, secret = authorisation(bearer, basic)
+        super().__init__(base_url, timeout_s=timeout_s, bearer=bearer, basic=basic)
         self._how: dict[str, Any] = {"timeout_s": timeout_s, "bearer": bearer, "basic": basic}
-        self._transport = Transport(base_url, secret, timeout_s, 16 * 1024 * 1024, scheme=scheme, service=SERVICE)
-
-    @classmethod
-    def from_environment(cls, base_url: str, *, timeout_s: float = 10.0) -> GrafanaClient:
-        """One with the credentials of the environment, where there are any."""
-        bearer, basic = credentials(TOKEN_VARIABLE, BASIC_VARIABLE)
-        return cls(base_url, timeout_s=timeout_s, bearer=bearer, basic=basic)
-
-    @property
-    def base_url(self) -> str:
-        """Its address, without a trailing slash."""
-        return self._transport.base_url
-
-    def close(self) -> None:
-        """Close the connections; idempotent."""
-        self._transport.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
 
     def health(self) -> str:
         """What it says of its database: ``ok`` where all is well."""

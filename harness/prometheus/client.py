@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import os
-from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import orjson
 
-from harness.engram.transport import Answer, Secret, Service, Transport
+from harness.engram.transport import Answer, Service, SignedClient
 from harness.errors import TargetAnswerInvalid, TargetRefused, UsageError
 from harness.prometheus.answers import (
     Alert,
@@ -28,12 +25,11 @@ TOKEN_VARIABLE = "ENGRAM_PROMETHEUS_TOKEN"
 BASIC_VARIABLE = "ENGRAM_PROMETHEUS_BASIC"
 SERVICE = Service("Prometheus", f"${TOKEN_VARIABLE} or ${BASIC_VARIABLE}", "a bearer token, or user:password,")
 _LONG_EXPR = 1500
-_MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 Shape = TypeVar("Shape")
 
 
-class PrometheusClient:
+class PrometheusClient(SignedClient):
     """Speaks to one Prometheus. Threads may share one.
 
     ``bearer`` is a token, ``basic`` a pair of user and password. Every call raises
@@ -41,6 +37,10 @@ class PrometheusClient:
     error status, a query Prometheus cannot run) or :class:`~harness.errors.TargetAnswerInvalid` (HTML, or not the
     documented shape), each naming the URL; all of them are unusable environment, exit code 3.
     """
+
+    service = SERVICE
+    token_variable, basic_variable = TOKEN_VARIABLE, BASIC_VARIABLE
+    max_answer_bytes = 64 * 1024 * 1024
 
     def __init__(
         self,
@@ -50,30 +50,8 @@ class PrometheusClient:
         bearer: str | None = None,
         basic: tuple[str, str] | None = None,
     ) -> None:
-        scheme, secret = authorisation(bearer, basic)
-        self._transport = Transport(base_url, secret, timeout_s, _MAX_ANSWER_BYTES, scheme=scheme, service=SERVICE)
+        super().__init__(base_url, timeout_s=timeout_s, bearer=bearer, basic=basic)
         self._known = False
-
-    @classmethod
-    def from_environment(cls, base_url: str, *, timeout_s: float = 10.0) -> PrometheusClient:
-        """One with the credentials of the environment, where there are any."""
-        bearer, basic = credentials(TOKEN_VARIABLE, BASIC_VARIABLE)
-        return cls(base_url, timeout_s=timeout_s, bearer=bearer, basic=basic)
-
-    @property
-    def base_url(self) -> str:
-        """Its address, without a trailing slash."""
-        return self._transport.base_url
-
-    def close(self) -> None:
-        """Close the connections; idempotent."""
-        self._transport.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
 
     def ready(self) -> bool:
         """Whether it serves queries (``/-/ready``); False while it starts (503).
@@ -188,27 +166,3 @@ def _refused(answer: Answer, expr: str) -> TargetRefused:
             what = f"{found.get('errorType', 'error')}: {found['error'][:300]}"
             return TargetRefused(what, where=answer.url, hint=f"the query was {expr[:300]}" if expr else "")
     return answer.refused()
-
-
-def authorisation(bearer: str | None, basic: Sequence[str] | None) -> tuple[str, Secret | None]:
-    """The scheme and secret of an Authorization header. Raises :class:`UsageError` where both ways are asked for."""
-    if bearer and basic:
-        raise UsageError("a bearer token and a password are two ways to sign in", hint="give one of them")
-    if basic:
-        return "Basic", Secret(base64.b64encode(":".join(basic).encode()).decode("ascii"))
-    return "Bearer", Secret(bearer) if bearer else None
-
-
-def credentials(token_variable: str, basic_variable: str) -> tuple[str | None, tuple[str, str] | None]:
-    """Token, or user and password, of two environment variables. Raises :class:`UsageError` for unusable ones."""
-
-    token = os.environ.get(token_variable, "").strip() or None
-    if token is not None and not (token.isascii() and token.isprintable()):
-        raise UsageError("the token holds characters no HTTP header can carry", where=f"${token_variable}")
-    pair = os.environ.get(basic_variable, "").strip()
-    if not pair:
-        return token, None
-    user, colon, password = pair.partition(":")
-    if not colon or not user:
-        raise UsageError("must be user:password", where=f"${basic_variable}")
-    return token, (user, password)

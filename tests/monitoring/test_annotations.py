@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.errors import TargetRefused, TargetUnreachable
+from harness.errors import Aborted, TargetError, TargetRefused, TargetUnreachable
+from harness.faults.ledger import Ledger
+from harness.faults.no_fault import NoFault
 from harness.monitoring.annotations import Annotator
 from harness.monitoring.generate import FOLDER
 from harness.monitoring.grafana import GrafanaClient
+from harness.runner import Experiment, ExperimentRun
+from harness.scenario.profiles import load_profile
+from harness.scenario.slo import load_objectives
+from harness.scenario.workload import load_workload
+from harness.targets.embedded import EmbeddedTarget
+from harness.timeline.record import CaseWriter
 from tests.engram.stub import Stub, always, http
 from tests.monitoring.grafana_stub import StubGrafana
 
@@ -84,3 +93,53 @@ def test_the_client_says_what_is_wrong() -> None:
         client.health()
     with Stub(always(http(403))) as stub, GrafanaClient(stub.url) as client, pytest.raises(TargetRefused):
         client.dashboard("x")
+
+
+class _NeverThere(EmbeddedTarget):
+    """A target with a Grafana beside it that ends its case before there is anything to measure."""
+
+    def __init__(self, folder: Path, grafana: str, error: BaseException) -> None:
+        super().__init__(folder)
+        self._grafana = grafana
+        self._error = error
+
+    @property
+    def grafana_url(self) -> str:
+        return self._grafana
+
+    def start(self) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize("status", [None, 500])
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(TargetError("died"), Aborted), (KeyboardInterrupt(), KeyboardInterrupt)],
+    ids=["died", "ctrl-c"],
+)
+def test_a_case_that_is_cut_short_is_marked(
+    error: BaseException, raised: type[BaseException], status: int | None, tmp_path: Path
+) -> None:
+    scenarios = ROOT / "scenarios"
+    experiment = Experiment(
+        name="case",
+        fault=NoFault(),
+        workload=load_workload(scenarios / "durability.toml"),
+        profile=load_profile(scenarios / "profiles.toml", "quick"),
+        objectives=load_objectives(scenarios / "slo.toml"),
+        seed=1,
+        cohort_rate=0.5,
+    )
+    case = tmp_path / "case"
+    with StubGrafana(ROOT / FOLDER) as grafana, Ledger(tmp_path / "ledger.jsonl") as ledger:
+        grafana.status = status
+        target = _NeverThere(tmp_path, grafana.url, error)
+        with pytest.raises(raised):
+            ExperimentRun(experiment, target, CaseWriter(case), ledger).run()
+        assert grafana.requests == 1
+    events = [json.loads(line)["event"] for line in (case / "timeline.jsonl").read_text("utf-8").splitlines()]
+    assert "aborted" in events
+    assert ("annotation_failed" in events) == (status is not None)
+    assert [a["text"] for a in grafana.annotations] == (
+        ["case: aborted (no fault (control))"] if status is None else []
+    )

@@ -7,6 +7,7 @@ import math
 import orjson
 import pytest
 
+from harness.engram.transport import credentials
 from harness.errors import (
     EXIT_UNUSABLE,
     HarnessError,
@@ -17,7 +18,6 @@ from harness.errors import (
 )
 from harness.prometheus import PrometheusClient
 from harness.prometheus.answers import duration_s
-from harness.prometheus.client import credentials
 from tests.engram.stub import Stub, always, http, routes
 
 
