@@ -19,7 +19,7 @@ import pytest
 from harness import cores_plugin, dry_run_plugin, fault_fixtures, hooks
 from harness.clock import SystemClock
 from harness.drilling import Drill, DrillSession, Limits, case_name, session_folder, session_name
-from harness.errors import CapabilityMissing, HarnessError, HostCapabilityMissing, Inconclusive
+from harness.errors import EXIT_UNUSABLE, CapabilityMissing, HarnessError, HostCapabilityMissing, Inconclusive
 from harness.faults.binding_corruption import BindingCorruption
 from harness.faults.consolidation_failure import ConsolidationFailure
 from harness.faults.healing import heal_all
@@ -29,7 +29,7 @@ from harness.faults.semantic_latency import SemanticLatency
 from harness.judge.measured import Measured
 from harness.model import Status, Verdict
 from harness.report.html import write_report
-from harness.report.session import judge_session, write_judged
+from harness.report.session import judge_session, never_started, write_judged
 from harness.report.terminal import Progress, print_table
 from harness.rollout import fixtures
 from harness.scenario.profiles import CORE_FAMILY
@@ -370,9 +370,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         verdict = write_judged(judged)
         config.stash[REPORT] = (verdict, str(write_report(folder, judged)))
         config.hook.pytest_engram_judged(verdict=verdict, report=config.stash[REPORT][1])
+        session.exitstatus = EXIT_UNUSABLE if session.exitstatus == 1 and never_started(judged) else session.exitstatus
     except HarnessError as error:
-        config.stash[REPORT] = (None, f"the report could not be written: {error}")
-        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        config.stash[REPORT], session.exitstatus = (None, f"the report could not be written: {error}"), EXIT_UNUSABLE
 
 
 def _finished_folder(config: pytest.Config) -> Path | None:

@@ -108,6 +108,7 @@ class ExperimentRun:
         self._manifest(capability.missing(self.experiment.requires, None))
         capability.require_host(self.experiment.requires)
         self._target.start()
+        self._event("target_started")
         self._manifest()
         self._ledger.claim(self._target.claimed_url, wait_s=self.experiment.wait_s)
         capability.require(self.experiment.requires, self._target)

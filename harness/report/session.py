@@ -55,6 +55,25 @@ def judge_session(session: Path) -> JudgedSession:
     return JudgedSession(session, cases, session_json(session.resolve().name, [case.json for case in cases]))
 
 
+def never_started(judged: JudgedSession) -> bool:
+    """Whether the session came to nothing worse than a target that could not be brought up: nothing was tested.
+
+    A target that never gets ready is an unusable environment, not a service that failed a drill.
+    """
+    unready = [case for case in judged.cases if _unready(case)]
+    failed = (Verdict.FAIL, Verdict.NOT_EXERCISED, Verdict.ABORTED)
+    return bool(unready) and not any(
+        Verdict(case.json["verdict"]) in failed for case in judged.cases if not _unready(case)
+    )
+
+
+def _unready(case: JudgedCase) -> bool:
+    if case.judgement is None:
+        return False
+    record = case.judgement.summary.record
+    return record.last("aborted") is not None and record.first("target_started") is None
+
+
 def judge_folder(folder: Path) -> JudgedCase:
     """Judge one case directory; what cannot be judged is INCONCLUSIVE and says why."""
     try:

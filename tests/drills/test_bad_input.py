@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import EXIT_UNUSABLE
 from tests.drills.session import ROOT, DrillRun, tiny_scenarios
 
 CONTROL = "drills/control"
@@ -106,14 +107,14 @@ def test_bad_toml_names_file_line_and_key(tmp_path: Path, file: str, old: str, n
 
 def test_an_unknown_defect_is_the_targets_word(tmp_path: Path) -> None:
     with DrillRun(tmp_path, CONTROL, "--defect", "gremlins") as run:
-        assert run.wait() == 1, run.output
+        assert run.wait() == EXIT_UNUSABLE, run.output
         assert "gremlins" in run.output
         assert "Traceback" not in run.output
 
 
 def _attached(tmp_path: Path, url: str, drill: str, *options: str) -> str:
     with DrillRun(tmp_path, drill, "--target", url, *options) as run:
-        assert run.wait() == 1, run.output
+        assert run.wait() == EXIT_UNUSABLE, run.output
         assert "Traceback" not in run.output
         assert url in run.output
         return run.output

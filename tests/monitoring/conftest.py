@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from harness.engram import EngramClient
+from harness.faults.ledger import Ledger
 from harness.monitoring.assets import load_spec, lookback_s, write_assets
 from harness.prometheus import PrometheusClient
 from harness.scenario.monitoring import MonitoringSpec
@@ -36,6 +38,7 @@ class Stack:
     assets: Path
     prometheus: str
     engram: str
+    ledger: Ledger
 
 
 class _Load:
@@ -82,15 +85,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     def write(where: Path, engram: str, key: str | None) -> object:
         return write_assets(where, spec, engram=engram, time_scale=SCALE, api_key_file=key, phase0_bytes=PHASE0_BYTES)
 
-    inner = EmbeddedTarget(folder, config_text=CONFIG)
-    with MonitoredTarget(inner, folder, write, lookback_s=lookback_s(SCALE)) as target:
+    with ExitStack() as kept:
+        ledger = kept.enter_context(Ledger(folder / "ledger.jsonl"))  # its guardian ends it all where pytest is killed
+        register = ledger.register_process
+        inner = EmbeddedTarget(folder, config_text=CONFIG, register=register)
+        target = kept.enter_context(
+            MonitoredTarget(inner, folder, write, lookback_s=lookback_s(SCALE), register=register)
+        )
         load = _Load(target.base_url)
         load.start()
         try:
             assert target.prometheus_url is not None
             with PrometheusClient(target.prometheus_url) as client:
                 wait_for(lambda: _evaluated(client, load), "every rule to be evaluated with data", 40.0)
-            yield Stack(target, spec, folder / "monitoring", target.prometheus_url, target.base_url)
+            yield Stack(target, spec, folder / "monitoring", target.prometheus_url, target.base_url, ledger)
         finally:
             load.stop()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.engram import EngramClient
 from harness.engram.metrics import parse_prometheus
+from harness.faults.recipe import EndProcessRecipe
 from harness.monitoring.dashboards import dashboard_queries
 from harness.monitoring.rules import rule_document
 from harness.prometheus import PrometheusClient
@@ -106,3 +107,17 @@ def test_a_renamed_metric_would_be_seen() -> None:
     snapshot = parse_prometheus("engram_recall_sum 1\n")
     assert {_family(name) for name in snapshot.series} == {"engram_recall"}
     assert not math.isnan(snapshot.value("engram_recall_sum") or math.nan)
+
+
+def test_nothing_of_the_stack_outlives_a_killed_pytest(stack: Stack) -> None:
+    """Its guardian ends what stands in the ledger: both processes must."""
+    ended = [
+        recipe.process
+        for entry in stack.ledger.open_entries
+        for recipe in entry.recipes
+        if isinstance(recipe, EndProcessRecipe)
+    ]
+    assert stack.target.process in ended
+    assert {entry.what for entry in stack.ledger.open_entries} >= {"Prometheus"}
+    assert len(ended) == 2
+    assert all(process.alive() for process in ended)
