@@ -26,6 +26,7 @@ _HDR_V2 = 0x1C849303 | 0x10
 _HDR_V2_COMPRESSED = 0x1C849304 | 0x10
 _HDR_HEAD = struct.Struct(">iiiiqqd")
 _HDR_WRAP = struct.Struct(">ii")
+_SEVENS = np.arange(0, 64, 7, dtype=np.uint64)
 
 
 class HistogramWriter:
@@ -140,15 +141,11 @@ class Histogram:
 
     def to_hdr(self) -> str:
         """HdrHistogram's V2 compressed payload in base64 (microseconds, two significant digits)."""
-        body = bytearray()
-        used = np.nonzero(self._counts)[0]
-        position = 0
-        for index in used.tolist():
-            if index > position:
-                _put_zigzag(body, -(index - position))
-            _put_zigzag(body, int(self._counts[index]))
-            position = index + 1
-        plain = _HDR_HEAD.pack(_HDR_V2, len(body), 0, 2, 1, MAX_US, 1.0) + bytes(body)
+        used = np.flatnonzero(self._counts)
+        gaps = np.diff(used, prepend=-1) - 1
+        values = np.column_stack((-gaps, self._counts[used])).reshape(-1)
+        body = _zigzag_bytes(values[values != 0])
+        plain = _HDR_HEAD.pack(_HDR_V2, len(body), 0, 2, 1, MAX_US, 1.0) + body
         packed = zlib.compress(plain)
         return base64.b64encode(_HDR_WRAP.pack(_HDR_V2_COMPRESSED, len(packed)) + packed).decode()
 
@@ -179,13 +176,12 @@ class Histogram:
         return cls(counts)
 
 
-def _put_zigzag(out: bytearray, value: int) -> None:
-    rest = (value << 1) ^ (value >> 63)
-    rest &= (1 << 64) - 1
-    while rest > 0x7F:
-        out.append((rest & 0x7F) | 0x80)
-        rest >>= 7
-    out.append(rest)
+def _zigzag_bytes(values: npt.NDArray[np.int64]) -> bytes:
+    rest = ((values << 1) ^ (values >> 63)).astype(np.uint64)[:, None] >> _SEVENS
+    present = rest > 0
+    present[:, 0] = True
+    parts = (rest & 0x7F) | np.where(rest > 0x7F, 0x80, 0).astype(np.uint64)
+    return parts[present].astype(np.uint8).tobytes()
 
 
 def _zigzags(data: bytes) -> Iterable[int]:
