@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ WHAT = Measurement(small_workload(100.0), 0.6, 7, lag_limit_ms=1e9, warm_up_s=0.
 @pytest.fixture(autouse=True)
 def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("ENGRAM_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setattr("harness.performance.Measurement", partial(Measurement, warm_up_s=0.3))
     yield
 
 

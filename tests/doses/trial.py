@@ -83,8 +83,8 @@ class Bench:
         """Why this machine cannot do it, empty where it can."""
         return self.case(dose.fault, 0).lacks(dose.fault)
 
-    def trial(self, dose: Dose, lie: str) -> Row:
-        """Put it in that way, heal it, have it judged."""
+    def trial(self, dose: Dose, lie: str, half_patience_s: float | None = None) -> Row:
+        """Put it in that way, heal it, have it judged; ``half_patience_s``: see ``_PATIENCE_S``, None its fault's."""
         started = time.monotonic()
         case = self.case(dose.fault, 0)
         events: dict[str, dict[str, Any]] = {}
@@ -99,7 +99,7 @@ class Bench:
 
         undo += _flags_first(case, dose.before)
         fault = self._false(dose, lie, case, undo, late)
-        patience = _PATIENCE_S.get(lie)
+        patience = half_patience_s if lie == "half" else _PATIENCE_S.get(lie)
         injection = Injection(
             fault, case.target, case.ledger, hold_s=5.0, record=record, effect_deadline_s=patience, observe_heal_s=15.0
         )
