@@ -14,9 +14,12 @@ Look = Callable[[Server], bool]
 
 
 def recall_takes_long(server: Server) -> bool:
-    began = time.monotonic()
-    server.metadata()
-    return time.monotonic() - began > 0.2
+    took = []
+    for _ in range(3):  # one alone a busy machine can hold up
+        began = time.monotonic()
+        server.metadata()
+        took.append(time.monotonic() - began)
+    return min(took) > 0.05
 
 
 def incoherent_concepts(server: Server) -> bool:

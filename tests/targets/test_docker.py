@@ -180,6 +180,14 @@ class Names(Registry):
         return [command[3] for command in self.commands]
 
 
+class Interrupted(Names):
+    """Ctrl-C soon after the first start has begun."""
+
+    def __call__(self, what: str, command: Sequence[str], scratch: Path | None) -> Callable[[], None]:
+        threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return super().__call__(what, command, scratch)
+
+
 @pytest.mark.parametrize(
     ("config", "image", "said"),
     [
@@ -215,10 +223,9 @@ def test_a_taken_port_is_refused(images: Images, tmp_path: Path) -> None:
 
 def test_ctrl_c_in_the_middle_of_a_start_leaves_nothing(images: Images, tmp_path: Path) -> None:
     """The part that never gets ready is not waited for."""
-    registry = Names()
+    registry = Interrupted()
     foreign = Images(str(images.prometheus), is_reference=False, prometheus=images.prometheus)
     target = DockerTarget(tmp_path, foreign, start_timeout_s=60.0, register=registry)
-    threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         target.start()
     assert left_of(registry.names[0]) == []
