@@ -229,7 +229,9 @@ def _backwards(gate: Gate, draw: random.Random) -> Evidence | None:
 
 def _unsaid(gate: Gate, draw: random.Random) -> Evidence | None:
     """Nobody attested one item, or one criterion that only a person can answer."""
-    items = [a.criterion.id for a in gate.witnessed("attestation") if len(a.readings) == 1]
+    # What is raised where it applies (a cost over budget) is owed by nobody: a trigger is no item.
+    said = [a for a in gate.witnessed("attestation") if a.kind != "trigger"]
+    items = [a.criterion.id for a in said if len(a.readings) == 1]
     if not items:
         return None
     gone = (gate.phase_name, draw.choice(items))
