@@ -17,6 +17,7 @@ def test_turning_dual_memory_on_loses_nothing_and_keeps_every_order(drill, dual_
     assert outcome.whole.panel_memories_damaged == 0
     assert outcome.during.panel_orders_changed == 0
     assert outcome.after.panel_orders_changed == 0
+    assert outcome.whole.failed_moments == 0
     assert outcome.whole.error_rate <= slo.error_rate
     assert outcome.during.recall_found_ratio >= slo.recall_found_ratio
     assert outcome.during.latency_ms(p=99) <= slo.recall_p99_ms

@@ -51,6 +51,7 @@ class Quantity:
 
 
 QUANTITIES: dict[str, Quantity] = {}
+_ENOUGH = 5  # requests, to say that most failed
 
 
 def quantity(*, machine: str = "") -> Callable[[Measure], Measure]:
@@ -96,6 +97,20 @@ def error_rate(view: CaseView, window: Window, of: str = "all", cohort: str | No
     """Share of requests that failed, were refused, timed out or answered wrongly (``of``: all, recall, store)."""
     samples = _of(view, window, of, cohort)
     return _share_of(samples, samples["outcome"] != int(Outcome.OK), "requests")
+
+
+@quantity(machine="raises")
+def failed_moments(view: CaseView, window: Window, of: str = "recall") -> Estimate:
+    """Quarters of a second with at least five requests, most of which failed, counted.
+
+    A short outage is a fact, though its share of all requests says little of how often there will be one.
+    """
+    samples = _of(view, window, of, None)
+    _, moment = np.unique(blocks(samples), return_inverse=True)
+    asked = np.bincount(moment)
+    failed = np.bincount(moment, weights=samples["outcome"] != int(Outcome.OK))
+    looked_at = asked >= _ENOUGH
+    return exactly(int((looked_at & (failed * 2 > asked)).sum()), int(looked_at.sum()), "moments", "moments")
 
 
 @quantity(machine="raises")

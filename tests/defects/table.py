@@ -9,11 +9,13 @@ pass, or where idle injectors earn more than NOT_EXERCISED; 130 when interrupted
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from harness.cores import keep_to_share
 from tests.defects.catalogue import load_catalogue, load_drills
 from tests.defects.runs import ROOT, Job, Kept, Outcome, as_it_must_be, caught, commit_of, jobs_of, run
 
@@ -110,8 +112,10 @@ class Table:
         self._commit = commit_of()
 
     def make(self, jobs: Sequence[Job], lanes: int) -> None:
-        """Make runs, ``lanes`` at a time; each is on disk and on the page before the next is told."""
-        pool = ThreadPoolExecutor(lanes)
+        """Make runs, ``lanes`` at a time, each on cores of its own; each is on disk before the next is told."""
+        number = itertools.count()
+        # The cores of a thread are those of the processes it starts.
+        pool = ThreadPoolExecutor(lanes, initializer=lambda: keep_to_share(next(number), lanes))
         futures = {pool.submit(run, job, lanes, self._commit): job for job in jobs}
         try:
             for done in as_completed(futures):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from harness.judge.quantities import measure
 from harness.judge.summary import CaseSummary
 from harness.judge.view import CaseView
-from harness.model import Estimate
+from harness.model import Estimate, Outcome
 from tests.cases import build
 
 
@@ -23,6 +24,20 @@ def test_errors_and_latency_are_those_of_the_window() -> None:
     assert of(view, "error_rate", "baseline").value == 0.0
     assert of(view, "latency_ms", p=50.0).value == pytest.approx(22.5, abs=1.5)
     assert of(view, "latency_ms", "baseline", p=50.0).value == pytest.approx(2.1, abs=0.2)
+
+
+def test_an_outage_of_a_second_is_counted_and_scattered_errors_are_none() -> None:
+    record = build(error_share=0.2).record
+    scattered = CaseView(record)
+    assert of(scattered, "failed_moments").value == 0
+    assert of(scattered, "failed_moments").samples > 10
+    start = math.floor(scattered.windows["during"].start) + 2.0
+    samples = record.samples.copy()
+    samples["outcome"][(samples["intended"] >= start) & (samples["intended"] < start + 1.0)] = int(Outcome.HTTP_5XX)
+    view = CaseView(replace(record, samples=samples))
+    assert of(view, "failed_moments").value == 4
+    assert of(view, "failed_moments").interval.width == 0
+    assert of(view, "failed_moments", "baseline").value == 0
 
 
 def test_errors_of_a_cohort_are_told_by_their_user() -> None:
