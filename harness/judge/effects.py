@@ -112,10 +112,14 @@ def _filtered(view: CaseView, window: Window) -> int:
 
 
 def _process_gone(view: CaseView, _baseline: Window, during: Window) -> list[Evidence]:
-    """Another process answers afterwards, and health probes found nobody meanwhile."""
+    """Another process answers afterwards, and health probes found nobody meanwhile.
+
+    One that hung from before the window's start, or until after its end, found nobody in it either.
+    """
     pids = [int(r["pid"]) for r in view.record.stream("process") if r.get("ok") and "pid" in r]
-    down = witness.availability(view, during)
-    found = [Evidence("unanswered_health", down.samples > 0 and down.value < 1, f"{down.value:.0%} of probes answered")]
+    asked = [r for r in view.record.stream("health") if float(r["asked"]) < during.end and float(r["t"]) > during.start]
+    nobody = sum(not r.get("ok") for r in asked)
+    found = [Evidence("unanswered_health", nobody > 0, f"{nobody} of {len(asked)} health probes found nobody")]
     if pids:
         found.append(Evidence("another_process", len(set(pids)) > 1, f"{len(set(pids))} processes were seen"))
     return found

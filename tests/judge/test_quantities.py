@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from harness.judge.effects import evidence
 from harness.judge.quantities import measure
 from harness.judge.summary import CaseSummary
 from harness.judge.view import CaseView
@@ -118,3 +119,26 @@ def test_memory_and_descriptors_that_do_not_grow() -> None:
     assert of(view, "open_files_growth", "whole").value == 0
     assert of(view, "rss_growth_mb_per_h", "whole").interval.contains(0.0)
     assert of(view, "availability", "whole").value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "ok", "seen"),
+    [
+        (-0.1, 5.0, False, True),  # hung throughout
+        (1.0, 1.1, False, True),
+        (-0.1, 5.0, True, False),
+        (-2.0, -1.0, False, False),  # over before the window began
+    ],
+)
+def test_a_dead_process_is_seen_by_a_probe_that_hung_over_the_whole_window(
+    asked: float, answered: float, ok: bool, seen: bool
+) -> None:
+    record = build().record
+    start = CaseView(record).windows["during"].start
+    health = ({"asked": start + asked, "t": start + answered, "ok": ok},)
+    dead = replace(
+        record,
+        manifest={**record.manifest, "fault": {"kind": "process_crash"}},
+        streams={**record.streams, "health": health},
+    )
+    assert any(piece.seen for piece in evidence(CaseView(dead))) is seen
