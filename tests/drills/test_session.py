@@ -64,19 +64,6 @@ def test_a_defect_fails_and_the_assertion_explains_itself(tmp_path: Path) -> Non
             assert part in run.output
 
 
-def test_an_undecided_case_is_run_again_and_both_attempts_are_kept(tmp_path: Path) -> None:
-    tiny_scenarios(tmp_path)
-    scenarios = tmp_path / "scenarios" / "slo.toml"
-    scenarios.write_text(scenarios.read_text().replace("[error_rate]\nvalue = 0.02", "[error_rate]\nvalue = 0.000001"))
-    with DrillRun(tmp_path, "drills/control", "--retry-inconclusive", "1") as run:
-        assert run.wait() == 1, run.output
-        names = sorted(path.name for path in run.session.iterdir() if path.is_dir())
-        assert len(names) == 2
-        assert names[1] == names[0] + "~2"
-        assert "samples would decide" in run.output
-        assert "Inconclusive" in run.output
-
-
 @pytest.mark.parametrize(
     ("code", "verdict", "ours"),
     [
@@ -98,11 +85,14 @@ def test_pytests_exit_codes_become_ours(code: int, verdict: str | None, ours: in
     assert exit_code(code, verdict) == ours
 
 
-def test_the_command_answers_json_alone_and_undecided_is_four(tmp_path: Path) -> None:
+def test_an_undecided_case_is_run_again_both_attempts_are_kept_and_the_command_answers_json_alone_and_four(
+    tmp_path: Path,
+) -> None:
     limits = tiny_scenarios(tmp_path) / "slo.toml"
     limits.write_text(limits.read_text().replace("[error_rate]\nvalue = 0.02", "[error_rate]\nvalue = 0.000001"))
     own = {"ENGRAM_SCENARIOS_DIR": str(limits.parent), "ENGRAM_STATE_DIR": str(tmp_path / "state")}
-    options = ["--profile", "tiny", "--retry-inconclusive", "0", "--results-dir", str(tmp_path / "results")]
+    results = tmp_path / "results"
+    options = ["--profile", "tiny", "--retry-inconclusive", "1", "--results-dir", str(results)]
     done = subprocess.run(
         [sys.executable, "-m", "harness.cli", "drill", "--json", "drills/control", *options],
         cwd=ROOT,
@@ -114,3 +104,8 @@ def test_the_command_answers_json_alone_and_undecided_is_four(tmp_path: Path) ->
     assert done.returncode == 4, done.stderr
     assert json.loads(done.stdout)["verdict"] == "INCONCLUSIVE"
     assert "report: " in done.stderr
+    names = sorted(path.name for path in results.glob("*/*") if path.is_dir())
+    assert len(names) == 2
+    assert names[1] == names[0] + "~2"
+    assert "samples would decide" in done.stderr
+    assert "Inconclusive" in done.stderr
