@@ -38,7 +38,7 @@ images: $(READY)
 	$(BIN)/python -m harness.targets.docker_build
 
 test: $(READY)
-	$(BIN)/python -m pytest tests -n 2 $(ARGS)
+	$(BIN)/python -m pytest tests -n 3 $(ARGS)
 
 # Every command of the operations documents that takes minutes, for real (the short ones are part of make test).
 # ARGS=dual_memory_rollout.md:34 runs one block.
