@@ -107,8 +107,8 @@ class Hanging(Observer):
         return self._look("healed")
 
     def _look(self, which: str) -> Observation:
-        self.begun.set()
         if which == self._hangs:
+            self.begun.set()  # not before: a case that ends while its fault is looked for has no heal to see
             self.released.wait(10.0)
             self.came_back = True
         return Observation(True, "seen")
