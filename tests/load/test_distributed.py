@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,13 @@ def test_two_workers_share_one_schedule_and_the_master_adds_them_up(tmp_path: Pa
     samples = read_all_samples(folder)
     assert told["processes"] == [0, 1]
     assert told["sent"] == sum(sum(row.values()) for row in told["outcomes"].values()) > 100
-    assert set().union(*told["outcomes"].values()) == {"ok"}
+    ended: Counter[str] = Counter()
+    for row in told["outcomes"].values():
+        ended.update(row)
+    assert ended["ok"] > 100
+    assert ended.keys() <= {"ok", "cancelled"}, (
+        "what the end of the load finds in flight is cancelled, and nothing fails"
+    )
     # Each worker stops on its own clock, so only the ends of their halves may differ.
     for process in range(2):
         mine = np.sort(samples["sequence"][samples["sequence"] % 2 == process])
