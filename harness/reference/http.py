@@ -151,6 +151,8 @@ class HttpProtocol(asyncio.Protocol):
             self._parser.should_keep_alive(),
             self._problem,
         )
+        # An idle connection holds nothing: else memory would grow with every client that a stall makes connect.
+        self._url, self._headers, self._body = b"", {}, []
         self._enqueue(request)
 
     def close_if_idle(self) -> None:
