@@ -11,7 +11,7 @@ KILLS ?= 3000
 TRIALS ?= 480
 READY := $(VENV)/.ready
 
-.PHONY: drills phase0 docs-commands images test rehearsals fail-closed monitoring defects bench torture doses aborts durability calibrate lint clean help
+.PHONY: drills phase0 docs-commands images test rehearsals watches fail-closed monitoring defects bench torture doses aborts durability calibrate lint clean help
 
 help:
 	@grep -E '^# |^[a-z]+:' Makefile
@@ -72,6 +72,10 @@ calibrate: $(READY)
 
 rehearsals: $(READY)
 	$(BIN)/python -m tests.rollout.regressions docs/rehearsal.md $(ARGS)
+
+# The watch over a reference whose P99, error rate, memory or process goes bad at a scripted moment.
+watches: $(READY)
+	$(BIN)/python -m tests.rollout.watched_live docs/watch.md
 
 # A thousand broken sets of evidence over every gate of both plans; none may promote (a part of it is in make test).
 fail-closed: $(READY)

@@ -16,9 +16,11 @@ from harness.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNDECIDE
 if TYPE_CHECKING:
     from harness.clock import Clock
     from harness.rollout.notify import Notifier
-    from harness.rollout.watch import Watch
+    from harness.rollout.watch import Act, Say, Watch
     from harness.rollout.witnesses import ServiceMetrics, Source, WitnessRecalls
+    from harness.scenario.rollout import Phase
     from harness.scenario.watch import Trigger, WatchRules
+    from harness.targets.base import Target
 
 _STABLE_S = 1800.0  # runbook, "Immediate Rollback": full stabilisation within 30 minutes
 
@@ -65,7 +67,7 @@ def _watch(arguments: argparse.Namespace) -> int:
             asked.triggers,
             sources,
             state,
-            act=_actor(target, asked.phase, asked.rules, clock, voice),
+            act=actor(target, asked.phase, asked.rules, clock, voice),
             tell=_teller(Notifier(voice.line), voice),
             say=voice,
             clock=clock,
@@ -171,7 +173,7 @@ def _until_over(watch: Watch, asked: _Asked, sources: Sequence[Any], voice: _Voi
 def _ended(watch: Watch, voice: _Voice, *, interrupted: bool) -> int:
     """Say how it went: 1 where a trigger was met, 4 where too little was seen to say that none was."""
     state = watch.state
-    blind = [name for name, looks in state.unseen.items() if looks * 2 > state.looks]
+    blind = [name for name, looks in state.blind.items() if looks * 2 > state.looks]
     code = EXIT_OK
     if watch.rolled_back or state.met:
         code = EXIT_FAILED
@@ -210,12 +212,13 @@ def _tables(
         voice("table", text=text, hour=passed_s / rules.hour_s, **row)
 
 
-def _actor(target: Any, phase: Any, rules: WatchRules, clock: Any, voice: _Voice) -> Any:
+def actor(target: Target, phase: Phase | None, rules: WatchRules, clock: Clock, voice: Say) -> Act:
+    """What carries a trigger's rollback out on the target: the phase's own way back, else the blend off."""
     from harness.faults.remedy import carried_out
     from harness.rollout.rollback import rollback_of_phase
     from harness.rollout.watch import RolledBack
 
-    def act(trigger: Any) -> RolledBack:
+    def act(trigger: Trigger) -> RolledBack:
         remedy = rollback_of_phase(phase if trigger.of_phase else None)
         said: list[str] = [remedy.describe()]
 

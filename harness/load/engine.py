@@ -173,8 +173,8 @@ class Engine:
             reading.rank,
             version if op == Op.STORE else reading.version,
         )
-        if self._stride and item % self._stride == 0 and cue in ASKED and reading.answered:
-            self._answers.answer(sequence, reading.items, reading.confidence)
+        if reading.items and self._stride and item % self._stride == 0 and cue in ASKED:
+            self._answers.answer(sequence, reading.items)
 
     def stop(self, stop_at: float) -> int:
         """End the load: arrivals due from ``stop_at`` on are not sent. Gives the number due but never sent.

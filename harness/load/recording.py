@@ -48,15 +48,15 @@ class SampleWriter:
 
 
 class AnswerWriter(SampleWriter):
-    """Appends which memories an answer named, and its confidence (:mod:`harness.timeline.answers`)."""
+    """Appends which memories an answer named (:mod:`harness.timeline.answers`)."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, answers.MAGIC, answers.PACKER)
 
-    def answer(self, sequence: int, items: tuple[int, ...], confidence: float) -> None:
-        """One answer: its request's place in the schedule, the first results, its confidence (0 to 1, or NaN)."""
+    def answer(self, sequence: int, items: tuple[int, ...]) -> None:
+        """One answer: its request's place in the schedule, and the first results."""
         kept = items[: answers.KEPT]
-        self.append(sequence, len(kept), *kept, *_FILL[len(kept) :], confidence)
+        self.append(sequence, len(kept), *kept, *_FILL[len(kept) :])
 
 
 _FILL = (answers.NONE,) * answers.KEPT

@@ -85,9 +85,25 @@ def host_probe(pid: Callable[[], int | None], folder: Path, clock: Clock) -> Pol
 
 def run_delay_s(pid: int) -> float | None:
     """Seconds the main thread of ``pid`` has waited for a processor so far; None where the kernel does not say."""
+    return _waited_s(f"/proc/{pid}/task/{pid}/schedstat")
+
+
+def own_delay_s() -> float:
+    """Seconds that this process's threads, together, have waited for a processor so far; 0 where nothing says it.
+
+    All of them: the one that is not let to run may hold what the others wait for. A thread that ends takes its own
+    with it, so differences may be too small, never too large by that.
+    """
     try:
-        fields = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text(encoding="ascii").split()
-        return int(fields[1]) * _NANO
+        threads = list(Path("/proc/self/task").iterdir())
+    except OSError:
+        return 0.0
+    return sum(_waited_s(f"{thread}/schedstat") or 0.0 for thread in threads)
+
+
+def _waited_s(path: str) -> float | None:
+    try:
+        return int(Path(path).read_text(encoding="ascii").split()[1]) * _NANO
     except (OSError, ValueError, IndexError):
         return None
 

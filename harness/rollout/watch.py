@@ -42,7 +42,9 @@ Say = Callable[..., None]
 
 @dataclass
 class WatchState:
-    """What survives a restart of the watch."""
+    """What survives a restart of the watch. ``unseen``: looks in a row, up to now, that a witness did not see;
+    ``blind``: all of them.
+    """
 
     target: str
     phase: str
@@ -50,6 +52,7 @@ class WatchState:
     boot: str
     looks: int = 0
     unseen: dict[str, int] = field(default_factory=dict)
+    blind: dict[str, int] = field(default_factory=dict)
     breaches: list[dict[str, Any]] = field(default_factory=list)
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)
@@ -270,6 +273,7 @@ class Watch:
                 text = f"{source.name}: not seen ({source.trouble}); that is no health"
                 self._say("unseen", text=text, source=source.name)
             self.state.unseen[source.name] = blind + 1
+            self.state.blind[source.name] = self.state.blind.get(source.name, 0) + 1
         elif blind:
             self._say("seen_again", text=f"{source.name}: seen again after {blind} looks", source=source.name)
             self.state.unseen[source.name] = 0

@@ -10,6 +10,7 @@ import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from harness.clock import Clock
@@ -17,6 +18,7 @@ from harness.engram import EngramClient, MetricsSnapshot
 from harness.errors import HarnessError, TargetError, TargetUnreachable
 from harness.histogram import Histogram
 from harness.judge.triggers import Reading
+from harness.probes.machine import own_delay_s
 from harness.prometheus import PrometheusClient
 from harness.rollout import behaviour
 from harness.scenario.watch import slower_than
@@ -47,8 +49,31 @@ class Source(ABC):
         """End it; idempotent."""
 
 
+@dataclass(frozen=True)
+class WitnessRecall:
+    """One recall of ours: when it began and was answered or given up (monotonic s), whether it failed.
+
+    ``own_s``: for how much of that this process was ready to run and not let; no target's doing.
+    """
+
+    begun: float
+    ended: float
+    failed: bool = False
+    own_s: float = 0.0
+
+    def slower_than(self, limit_s: float) -> bool | None:
+        """Whether the target took longer; None where only the wait of this machine makes it so."""
+        took_s = self.ended - self.begun
+        if took_s > limit_s >= took_s - self.own_s:
+            return None
+        return took_s > limit_s
+
+
 class WitnessRecalls(Source):
-    """Recalls of our own, ``per_s`` of them a second, as users of both cohorts; the first witness."""
+    """Recalls of our own, ``per_s`` of them a second, as users of both cohorts; the first witness.
+
+    A recall that was slow only for the wait of this machine for a processor is neither slow nor fast: not seen.
+    """
 
     name = "witness recalls"
 
@@ -60,8 +85,8 @@ class WitnessRecalls(Source):
         self._pause_s = 1.0 / min(per_s, _MOST_PER_S)
         self._clock = clock
         self._lock = threading.Lock()
-        self._seen: list[tuple[float, float, bool]] = []
-        self._since = clock.now()
+        self._seen: list[WitnessRecall] = []
+        self._since = self._told = clock.now()
         self._over = threading.Event()
         self.hour = Histogram()
         self.failed = self.asked = 0
@@ -72,19 +97,20 @@ class WitnessRecalls(Source):
         now = self._clock.now()
         with self._lock:
             seen, self._seen = self._seen, []
-        start, self._since = self._since, now
-        self.trouble = "" if seen else "no witness recall was answered or given up on"
+        since, self._since = self._since, now
         if not seen:
+            self.trouble = "no witness recall was answered or given up on"
             return None
-        shares: dict[str, tuple[int, int]] = {}
-        spans: dict[str, tuple[float, float]] = {}
-        _put(shares, spans, "error_rate", [(at, failed) for at, _, failed in seen])
-        for limit_ms in self._limits_ms:
-            _put(shares, spans, slower_than(limit_ms), [(at, took > limit_ms / 1e3) for at, took, _ in seen])
-        self.hour = self.hour + Histogram.of_seconds([took for _, took, _ in seen])
+        self.hour = self.hour + Histogram.of_seconds([one.ended - one.begun for one in seen])
         self.asked += len(seen)
-        self.failed += sum(failed for _, _, failed in seen)
-        return Reading(self.name, start, now, shares, spans)
+        self.failed += sum(one.failed for one in seen)
+        start = max(self._told, min(since, seen[0].begun))  # while a recall is under way, it is looked at
+        reading, unknown = reading_of(seen, self._limits_ms, start, now)
+        self._told = now
+        self.trouble = ""
+        if unknown * 2 > len(seen):
+            self.trouble = f"of {len(seen)} witness recalls {unknown} were held up by this machine, which is too busy"
+        return reading
 
     def row(self) -> tuple[float, float, int]:
         """P99 in ms, error rate and number of recalls since the last row; begins a new one."""
@@ -111,11 +137,30 @@ class WitnessRecalls(Source):
                         return
 
     def _ask(self, client: EngramClient, number: int) -> None:
-        begun = self._clock.now()
+        before, begun = own_delay_s(), self._clock.now()
         answer = behaviour.one(client, behaviour.witness_user(number % _USERS))
-        ended = self._clock.now()
+        ended, after = self._clock.now(), own_delay_s()
         with self._lock:
-            self._seen.append((ended, ended - begun, bool(answer.error)))
+            self._seen.append(WitnessRecall(begun, ended, bool(answer.error), max(0.0, after - before)))
+
+
+def reading_of(
+    seen: Sequence[WitnessRecall], limits_ms: Sequence[float], start: float, end: float
+) -> tuple[Reading, int]:
+    """What recalls show of errors and of slowness, and how many could not show the latter.
+
+    Where that is most of them, the rest shows nothing either: the measure of our own wait is not that exact.
+    """
+    shares: dict[str, tuple[int, int]] = {}
+    spans: dict[str, tuple[float, float]] = {}
+    _put(shares, spans, "error_rate", [(one.ended, one.failed) for one in seen])
+    unknown = 0
+    for limit_ms in limits_ms:
+        slow = [(one.ended, found) for one in seen if (found := one.slower_than(limit_ms / 1e3)) is not None]
+        unknown = max(unknown, len(seen) - len(slow))
+        if len(slow) * 2 >= len(seen):
+            _put(shares, spans, slower_than(limit_ms), slow)
+    return Reading(WitnessRecalls.name, start, end, shares, spans), unknown
 
 
 def _put(

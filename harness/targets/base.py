@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -215,25 +214,14 @@ class Target(ABC):
         if self.process is None or not self.process.send(signal.SIGKILL):
             raise TargetError("the target has no process of ours to kill", where=self.base_url)
 
-    def restart(self, *, kill: bool = False, cancel: threading.Event | None = None) -> None:
-        """Stop (with SIGKILL where ``kill``) and start again on the same data. Not every target can.
-
-        ``cancel``, once set, ends the waiting where the target can leave it; it is down then, and
-        :class:`TargetError` is raised.
-        """
+    def restart(self, *, kill: bool = False) -> None:
+        """Stop (with SIGKILL where ``kill``) and start again on the same data. Not every target can."""
         raise TargetNotOwned(f"the {self.name} target cannot be restarted from here", where=self.base_url)
 
-    def restart_with(
-        self,
-        *,
-        config_text: str | None = None,
-        env: Mapping[str, str] | None = None,
-        cancel: threading.Event | None = None,
-    ) -> None:
+    def restart_with(self, *, config_text: str | None = None, env: Mapping[str, str] | None = None) -> None:
         """Restart on the same data with another configuration or environment; the next :meth:`restart` undoes that.
 
-        Raises :class:`TargetError` with what it said where it refuses to start: it is down then. ``cancel``: as of
-        :meth:`restart`.
+        Raises :class:`TargetError` with what it said where it refuses to start: it is down then.
         """
         raise TargetNotOwned(f"the {self.name} target cannot be restarted from here", where=self.base_url)
 

@@ -70,6 +70,29 @@ def open_journals(run: DrillRun) -> list[Path]:
     return list(run.state.glob("**/*.jsonl"))
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "there is no kubeconfig"),
+        (("--kube-namespace", "production"), "staging/production is not on the list"),
+    ],
+)
+def test_no_kubeconfig_and_a_place_not_allowed_end_a_session_that_began_nothing(
+    tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    nowhere = str(tmp_path / "no" / "config")
+    words = ("drills/semantic_pathway", *documented(), *options, "--retry-inconclusive", "0")
+    with DrillRun(tmp_path, *words, env={"KUBECONFIG": nowhere}) as run:
+        assert run.wait(120.0) == 3, run.output
+    assert said in " ".join(run.output.split())
+    assert "Traceback" not in run.output
+    for case in run.verdict()["cases"]:  # written whole, and saying so
+        assert case["verdict"] == "ABORTED"
+        assert said in " ".join(case["reasons"])
+    assert not [line for path in run.session.glob("*/ledger.jsonl") for line in path.read_text().splitlines()]
+    assert not open_journals(run)
+
+
 def test_a_session_on_a_pod_is_judged_and_leaves_it_as_it_was(world: World, tmp_path: Path) -> None:
     before = features(world)
     with run_on_pod(tmp_path, "drills/semantic_pathway", "drills/process/test_crash.py") as run:

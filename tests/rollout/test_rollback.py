@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 
 from harness.cli import main
+from harness.clock import FakeClock
+from harness.commands.rollout_watch import actor
+from harness.targets.attached import AttachedTarget
 from harness.targets.embedded import EmbeddedTarget
 from tests.reference.server import VECTORS
 from tests.rollout.stub import Answer, Engram, serving
+from tests.rollout.watched import rules_and_triggers
 
 CONFIG = "[features]\nblended_recall = true\nfan_effect = true\n[consolidation]\ninterval_seconds = 0.05\n"
 
@@ -59,6 +63,12 @@ def back(capsys: pytest.CaptureFixture[str], tmp_path: Path, url: str, *words: s
 def flags(target: EmbeddedTarget) -> dict[str, Any]:
     with target.client() as client:
         return client.features()
+
+
+def held(target: EmbeddedTarget) -> tuple[dict[str, Any], list[Any]]:
+    """All that a rollback could leave in half: flags and memories."""
+    with target.client() as client:
+        return client.features(), json.loads(client.export())["memories"]
 
 
 def test_immediate_is_seen_and_harmless_twice(
@@ -110,19 +120,53 @@ def test_data_comes_back_as_backed_up(
     assert flags(running)["dual_memory_types"] is False
 
 
-@pytest.mark.parametrize("how", ["version", "nothing", "json", "missing"])
+NO_BACKUPS = {
+    "version": ('{"version": 2, "memories": []}', "the backup is of version 2, and this harness reads 1"),
+    "nothing": ("", "this is no backup"),
+    "json": ("[1]", "this is no backup"),
+    "missing": (None, "the backup cannot be read: No such file or directory"),
+}
+
+
+@pytest.mark.parametrize("how", NO_BACKUPS)
 def test_what_is_no_backup_changes_nothing(
     running: EmbeddedTarget, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
     file = tmp_path / "backup.json"
-    texts = {"version": '{"version": 2, "memories": []}', "nothing": "", "json": "[1]"}
-    if how in texts:
-        file.write_text(texts[how])
-    before = flags(running)
+    text, said = NO_BACKUPS[how]
+    if text is not None:
+        file.write_text(text)
+    before = held(running)
     code, _, err = back(capsys, tmp_path, running.base_url, "rollback", "data", "--backup", str(file))
     assert code == 3
-    assert str(file) in err
-    assert flags(running) == before
+    assert f"{file}: {said}" in err
+    assert held(running) == before
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"kind": "other"}, "the backup is of kind"),
+        ({"count": 1}, "as many memories"),
+        ({"memories": []}, "as many memories"),
+    ],
+)
+def test_a_backup_that_the_service_refuses_changes_nothing_and_says_so(
+    running: EmbeddedTarget,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, Any],
+    said: str,
+) -> None:
+    file = tmp_path / "backup.json"
+    command(capsys, "rollout", "backup", "--target", running.base_url, "--output", str(file))
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    before = held(running)
+    code, found, _ = back(capsys, tmp_path, running.base_url, "rollback", "data", "--backup", str(file))
+    assert code == 1
+    assert said in found["steps"][-1]["why"]
+    assert held(running) == before
 
 
 def test_nothing_is_done_to_a_target_that_is_not_claimed(
@@ -176,6 +220,51 @@ def test_a_flag_api_that_answers_500_half_way(tmp_path: Path, capsys: pytest.Cap
     assert "not done: fan_effect = true (wanted false)" in why
     assert "500" in why
     assert len(engram.posts) == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("flags", "set", "blended_recall", "false"),
+        ("rollout", "ramp", "0.1"),
+        ("rollout", "rollback", "partial", "0.1"),
+    ],
+)
+def test_a_flag_api_that_takes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    engram = Engram()
+    engram.post = lambda self, changes: (500, {"error": {"code": "internal", "message": "out of order"}})
+    before = dict(engram.flags)
+    with serving(engram) as url:
+        code, out, err = command(capsys, *words, "--target", url, "--i-own-this-target")
+        assert code == 1
+        assert "not done: " in out + err
+        assert "the flag API answered: " in out + err and "500" in out + err
+        assert engram.flags == before
+        engram.post = Engram.obey
+        assert command(capsys, "rollout", "rollback", "immediate", "--target", url, "--i-own-this-target")[0] == 0
+    assert engram.flags["fan_effect"] is False  # nothing that the first left behind was in its way
+
+
+def test_a_watch_whose_rollback_ends_half_way_says_which_half_and_goes_on(tmp_path: Path) -> None:
+    engram = Engram()
+    engram.post = half
+    said: list[str] = []
+    clock = FakeClock()
+    rules, triggers = rules_and_triggers()
+    errors = next(trigger for trigger in triggers if trigger.name.endswith("auto_errors"))
+    with serving(engram) as url:
+        target = AttachedTarget(url, claimed=True)
+        act = actor(target, None, rules, clock, lambda event, /, **fields: said.append(event))
+        found = act(errors)
+        assert not found.done
+        assert "done: blended_recall = false; not done: fan_effect = true (wanted false)" in found.what
+        assert said[-1] == "rollback_failed"
+        engram.post = Engram.obey  # it is tried again at the next look, whole
+        assert act(errors).done
+    assert (engram.flags["blended_recall"], engram.flags["fan_effect"]) == (False, False)
 
 
 def test_a_500_that_comes_after_the_change_is_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

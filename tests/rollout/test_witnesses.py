@@ -11,8 +11,11 @@ import pytest
 from harness.clock import FakeClock
 from harness.engram import parse_prometheus
 from harness.errors import TargetUnreachable
-from harness.rollout.witnesses import PrometheusCounters, ServiceMetrics
+from harness.judge.triggers import BREACH, CLEAR, UNSEEN, Reading, judge_reading
+from harness.probes.machine import own_delay_s
+from harness.rollout.witnesses import PrometheusCounters, ServiceMetrics, WitnessRecall, WitnessRecalls, reading_of
 from harness.scenario.watch import slower_than
+from tests.rollout.watched import rules_and_triggers
 
 
 class Value:
@@ -169,3 +172,65 @@ def test_a_level_that_is_no_number_is_not_seen(text: str) -> None:
     assert reading is not None
     assert "memory_share" not in reading.levels
     assert math.isnan(source.memory_bytes)
+
+
+LATENCY = next(t for t in rules_and_triggers()[1] if t.name.endswith("auto_latency"))
+
+
+def recalls(took_s: float, own_s: float, count: int) -> list[WitnessRecall]:
+    return [WitnessRecall(n * 0.25, n * 0.25 + took_s, own_s=own_s) for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("slow", "state"),
+    [
+        (recalls(0.100, 0.0, 10), BREACH),  # the target took that long
+        (recalls(0.100, 0.050, 10), BREACH),  # and it did so beside a busy machine, too
+        (recalls(0.100, 0.095, 10), CLEAR),  # ten that this machine held up say nothing; the others were fast
+        (recalls(0.100, 0.095, 130), UNSEEN),  # of most nothing is known
+        (recalls(0.100, 0.095, 130) + recalls(0.100, 0.0, 1), UNSEEN),  # and the rest is too few to speak for all
+    ],
+)
+def test_what_this_machine_held_up_is_no_slow_target(slow: list[WitnessRecall], state: str) -> None:
+    reading, unknown = reading_of([*recalls(0.004, 0.0, 110), *slow], (15.0, 20.0), 0.0, 30.0)
+    assert judge_reading(LATENCY, reading)[0] == state
+    assert unknown == sum(one.own_s > 0.09 for one in slow)
+    assert reading.shares["error_rate"] == (0, 110 + len(slow))
+
+
+class Handed(WitnessRecalls):
+    """Recalls that were made up instead of asked for."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(lambda: pytest.fail("nothing is asked here"), (20.0,), per_s=1.0, clock=clock)
+
+    def _run(self) -> None:
+        return
+
+    def hand(self, seen: list[WitnessRecall]) -> Reading | None:
+        self._seen = seen
+        return self.read()
+
+
+def test_a_recall_that_outlasts_looks_was_looked_at_all_the_while() -> None:
+    clock = FakeClock(100.0)
+    source = Handed(clock)
+    starts = []
+    for at, seen in ((100.5, [(100.1, 100.4)]), (101.0, []), (101.5, [(100.45, 101.4)]), (102.5, [(102.0, 102.1)])):
+        clock.advance(at - clock.now())
+        reading = source.hand([WitnessRecall(*one) for one in seen])
+        starts.append(None if reading is None else reading.start)
+    assert starts == [100.0, None, 100.5, 101.5]  # never before what was told already
+
+
+def test_a_starved_machine_is_said() -> None:
+    source = Handed(FakeClock())
+    assert source.hand(recalls(0.1, 0.095, 8)) is not None
+    assert "of 8 witness recalls 8 were held up by this machine" in source.trouble
+    source.hand(recalls(0.004, 0.0, 8))
+    assert source.trouble == ""
+
+
+def test_our_own_wait_for_a_processor_only_grows() -> None:
+    first = own_delay_s()
+    assert 0.0 <= first <= own_delay_s()
