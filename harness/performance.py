@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from harness.baseline import RESULT, read_figures, write_result
 from harness.clock import Clock, SystemClock
@@ -22,6 +20,7 @@ from harness.load.statistics import LiveStats
 from harness.load.supervisor import LoadSupervisor
 from harness.load.trace import PackedTrace
 from harness.model import Op
+from harness.probes.soak import target_reading
 from harness.scenario.workload import Workload
 from harness.targets.base import Target
 from harness.timeline.jsonl import read_json, write_json_atomically
@@ -103,23 +102,21 @@ def measure(
                 show(f"{left:.0f} s left")
                 clock.wait(never, min(_TICK_S, left))
             live = load.live().since(begun)
-            memory_mb = _rss_mb(target)
+            used = target_reading(target)
             ended = load.stop()
         if not what.warm_up_s:
             live = ended.live
         described = target.describe()
-    figures = _figures(str(folder), live, memory_mb, what)
-    write_result(folder / RESULT, figures, {**facts, **_facts(live, what), "target": described})
+    figures = _figures(str(folder), live, float(used.get("rss_bytes", math.nan)) / 1e6, what)
+    facts = {**facts, **_facts(live, what), "memory_source": _source(used), "target": described}
+    write_result(folder / RESULT, figures, facts)
     return figures
 
 
-def _rss_mb(target: Target) -> float:
-    if target.pid is None:
-        return math.nan
-    try:
-        return float(psutil.Process(target.pid).memory_info().rss) / 1e6
-    except psutil.Error:
-        return math.nan
+def _source(used: Mapping[str, Any]) -> str:
+    """Whose word the memory is, or why there is none."""
+    why = used.get("lacking", {}).get("rss_bytes", "the target's process is not ours to see")
+    return str(used.get("source", f"none: {why}"))
 
 
 def _figures(name: str, live: LiveStats, memory_mb: float, what: Measurement) -> RunFigures:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.engram.transport import check_base_url
 from harness.errors import UsageError
-from harness.targets.base import DOCKER, EMBEDDED, KUBERNETES
+from harness.targets.base import DOCKER, EMBEDDED, KUBERNETES, STARTED_HERE
 from harness.targets.kubernetes_place import Place, place_from
 
 DEFAULT_SEED = 0xDEADBEEF
@@ -88,7 +88,7 @@ class Settings:
     @property
     def started_here(self) -> bool:
         """Whether the target is ours to start, and to stop."""
-        return self.target in (EMBEDDED, DOCKER)
+        return self.target in STARTED_HERE
 
 
 def scenarios_folder(environment: Mapping[str, str] | None = None) -> Path:

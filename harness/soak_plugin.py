@@ -22,7 +22,7 @@ from harness.model import Verdict
 from harness.report.soak_terminal import SoakDisplay, verdict_text
 from harness.settings import OPTIONS, Settings, scenarios_folder, settings_from
 from harness.soak.plan import SoakPlan, make_plan
-from harness.soak.running import SoakOutcome, resume_soak, start_soak
+from harness.soak.running import SoakOutcome, resume_soak, soak_maker, start_soak
 
 OUTCOME = pytest.StashKey[SoakOutcome]()
 _VARIABLES = {
@@ -97,9 +97,10 @@ def soak(request: pytest.FixtureRequest) -> Iterator[SoakView]:
         if plan is None:
             outcome = resume_soak(Path(str(resume)), show=display.show)
         else:
+            maker = soak_maker(plan)
             session = session_folder(settings.results_dir, SystemClock().wall())
             stream.write(f"\nsoak: {session}\n")
-            outcome = start_soak(plan, session, software_facts(), show=display.show)
+            outcome = start_soak(plan, session, software_facts(), maker=maker, show=display.show)
     finally:
         display.close()
         stream.close()

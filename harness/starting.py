@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +58,10 @@ class TargetMaker:
 
     ``target``: ``embedded``, ``docker``, ``kubernetes`` (with its ``place``) or a URL. ``config_text``: the
     ``engram.toml`` of one started here. ``assets`` writes the configuration of Prometheus and Grafana into a folder of
-    each docker target. ``say`` is told what takes long (an image that is pulled). Raises :class:`EnvironmentUnusable`
-    or :class:`UsageError` where no target can be made at all: no engine, no image, a defect of an image without any;
-    :class:`TargetError` where what is said to be Prometheus is none, or wants another key.
+    each docker target; ``alone`` leaves both out, so that nothing but Engram is measured. ``say`` is told what takes
+    long (an image that is pulled). Raises :class:`EnvironmentUnusable` or :class:`UsageError` where no target can be
+    made at all: no engine, no image, a defect of an image without any; :class:`TargetError` where what is said to be
+    Prometheus is none, or wants another key.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class TargetMaker:
         prometheus_flags: Sequence[str] = (),
         place: Place | None = None,
         beside: Beside | None = None,
+        alone: bool = False,
         say: Callable[[str], None] = silent,
     ) -> None:
         if prometheus_url is not None:
@@ -89,17 +93,36 @@ class TargetMaker:
         self._assets = assets
         self._prometheus_flags = tuple(prometheus_flags)
         self._beside = beside
-        self._images = _images(self._defects, say) if target == DOCKER else None
+        self._images = _images(self._defects, say, alone) if target == DOCKER else None
         self._place = place
 
-    def make(self, folder: Path, ledger: Ledger, wants: frozenset[str] = frozenset(), *, port: int = 0) -> Target:
+    @property
+    def image(self) -> str:
+        """Engram's image, where it is to run in a container of ours; else empty."""
+        return self._images.engram if self._images is not None else ""
+
+    @property
+    def keeps_data(self) -> bool:
+        """Whether a ``data_dir`` outlives the target: not where another image lays its data out in a volume of ours."""
+        return self._target == EMBEDDED or (self._images is not None and self._images.is_reference)
+
+    def make(
+        self,
+        folder: Path,
+        ledger: Ledger,
+        wants: frozenset[str] = frozenset(),
+        *,
+        port: int = 0,
+        data_dir: Path | None = None,
+    ) -> Target:
         """A target that is not started yet.
 
         ``wants``: ``proxy`` puts the network fault proxy in front of it, where it may be harmed; ``disk_shim`` puts
         the disk shim between it and its files, where it is ours to start; ``prometheus`` starts one beside an embedded
-        target, where the program is installed. ``port`` 0: any free one.
+        target, where the program is installed. ``port`` 0: any free one. ``data_dir``: where one started here keeps
+        its data, after its end as well (see :attr:`keeps_data`); otherwise they go with it.
         """
-        target = self._bare(folder, ledger, shimmed="disk_shim" in wants, port=port)
+        target = self._bare(folder, ledger, shimmed="disk_shim" in wants, port=port, data_dir=data_dir)
         if "proxy" in wants and target.owned:
             target = ProxiedTarget(target, folder, register=ledger.register_process)
         if "prometheus" in wants and self._beside is not None and prometheus_program() is not None:
@@ -107,8 +130,9 @@ class TargetMaker:
             target = MonitoredTarget(target, folder, write, lookback_s=lookback_s, register=ledger.register_process)
         return target
 
-    def _bare(self, folder: Path, ledger: Ledger, *, shimmed: bool, port: int) -> Target:
+    def _bare(self, folder: Path, ledger: Ledger, *, shimmed: bool, port: int, data_dir: Path | None) -> Target:
         how: dict[str, Any] = {"config_text": self._config_text, "defects": self._defects, "disk_shim": shimmed}
+        how["data_dir"] = data_dir
         if self._target == EMBEDDED:
             return EmbeddedTarget(folder, port=port, register=ledger.register_process, **how)
         if self._images is not None:
@@ -170,11 +194,20 @@ def monitoring_beside(scenarios: Path, time_scale: float) -> Beside:
     return write, lookback_s(time_scale)
 
 
-def _images(defects: Sequence[str], say: Callable[[str], None]) -> Images:
-    from harness.targets.docker_engine import engine, resolve_images
+def _images(defects: Sequence[str], say: Callable[[str], None], alone: bool) -> Images:
+    from harness.targets.docker_engine import (
+        GRAFANA_VARIABLE,
+        NO_IMAGE,
+        PROMETHEUS_VARIABLE,
+        engine,
+        resolve_images,
+    )
 
+    named = {**os.environ, PROMETHEUS_VARIABLE: NO_IMAGE, GRAFANA_VARIABLE: NO_IMAGE} if alone else None
     with engine() as client:
-        images = resolve_images(client, say=say)
+        images = resolve_images(client, named, say=say)
+    if alone:
+        images = replace(images, absent=dict.fromkeys(images.absent, "left out: Engram alone is measured"))
     if defects and not images.is_reference:
         raise UsageError("--defect works on the reference Engram only", where="$ENGRAM_IMAGE", hint="unset it")
     return images

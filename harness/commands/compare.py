@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.measuring import maker, progress
+from harness.commands.measuring import TARGET_HELP, maker, progress
 from harness.commands.recorded import EXIT_OF_VERDICT
 from harness.errors import EXIT_OK, RecordError, UsageError
 from harness.model import Verdict
+from harness.targets.base import STARTED_HERE
 
 if TYPE_CHECKING:
     from harness.judge.regression import Comparison, Limits, Row, RunFigures
@@ -54,13 +55,13 @@ def register(commands: Any) -> None:
     perf.add_argument("--seconds", type=float, default=60.0, metavar="S", help="length after the warm-up")
     perf.add_argument("--seed", default="0xDEADBEEF", help="decimal or 0x")
     perf.add_argument("--processes", type=int, default=1, metavar="N", help="load processes")
-    perf.add_argument("--target", default="embedded", help="embedded, or http://host:port")
-    perf.add_argument("--config", type=Path, metavar="F", help="engram.toml of the embedded target")
+    perf.add_argument("--target", default="embedded", help=TARGET_HELP)
+    perf.add_argument("--config", type=Path, metavar="F", help="engram.toml of an Engram started here")
     for side in ("before", "after"):
         perf.add_argument(f"--{side}-config", type=Path, metavar="F", help=f"the same, of the {side} side of pairs")
-        perf.add_argument(f"--{side}-target", metavar="URL", help=f"an attached target as the {side} side of pairs")
+        perf.add_argument(f"--{side}-target", metavar="T", help=f"the target of the {side} side of pairs")
         perf.add_argument(f"--{side}-defect", action="append", default=[], metavar="NAME[=M]")
-    perf.add_argument("--defect", action="append", default=[], metavar="NAME[=M]", help="of the embedded target")
+    perf.add_argument("--defect", action="append", default=[], metavar="NAME[=M]", help="of the reference Engram")
     perf.add_argument("--results-dir", type=Path, default=Path("results"), metavar="D")
     perf.set_defaults(run=_perf)
 
@@ -228,16 +229,19 @@ def _perf(arguments: argparse.Namespace) -> int:
     what = _measurement(arguments)
     _check_sides(arguments)
     phase = "pairs" if arguments.pairs else arguments.phase
+    # Before there is a folder: a missing engine leaves none.
+    if arguments.pairs:
+        sides = (_side(arguments, "before"), _side(arguments, "after"))
+    else:
+        make = maker(arguments.target, arguments.config, arguments.defect, _BEFORE)
     folder = result_folder(arguments.results_dir.absolute(), task, phase, SystemClock().wall())
     facts = {"task": task, "phase": phase, "software": software_facts()}
     show = progress()
     if arguments.pairs:
-        sides = (_side(arguments, "before"), _side(arguments, "after"))
         before, after = measure_pairs(sides, arguments.pairs, what, folder, facts, show=show)
         show("")
         print(f"pairs: {folder}", file=sys.stderr)
         return _answer(arguments, before, after)
-    make = maker(arguments.target, arguments.config, arguments.defect, _BEFORE)
     figures = measure(make, what, folder, facts, show=show)
     show("")
     if arguments.competitive or arguments.json:
@@ -329,8 +333,8 @@ def _check_sides(arguments: argparse.Namespace) -> None:
             raise UsageError("say before or after, or --pairs N")
         if of_pairs:
             raise UsageError(f"{of_pairs[0]} is for --pairs")
-        if arguments.target != "embedded" and (arguments.config or arguments.defect):
-            raise UsageError("--config and --defect work on the embedded target only")
+        if arguments.target not in STARTED_HERE and (arguments.config or arguments.defect):
+            raise UsageError("--config and --defect work on the embedded and docker targets only")
         return
     if not 2 <= arguments.pairs <= 100:
         raise UsageError(f"--pairs {arguments.pairs} is not from 2 to 100", hint="one pair has no spread")
@@ -340,7 +344,8 @@ def _check_sides(arguments: argparse.Namespace) -> None:
         raise UsageError("--pairs has two sides", hint="use --before-… and --after-… instead")
     for side in ("before", "after"):
         url = getattr(arguments, f"{side}_target")
-        if url and (getattr(arguments, f"{side}_config") or getattr(arguments, f"{side}_defect")):
+        more = getattr(arguments, f"{side}_config") or getattr(arguments, f"{side}_defect")
+        if url and url not in STARTED_HERE and more:
             raise UsageError(f"--{side}-target contradicts --{side}-config and --{side}-defect")
 
 

@@ -10,27 +10,37 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
+from harness.targets.base import STARTED_HERE
 
 if TYPE_CHECKING:
     from harness.performance import Maker
 
 
-def maker(where: str, config: Path | None, defects: list[str], default: str) -> Maker:
-    """How to make the target; what was asked for is checked now. Raises :class:`UsageError`."""
-    from harness.targets.attached import AttachedTarget
-    from harness.targets.embedded import EmbeddedTarget
+TARGET_HELP = "embedded, docker, or http://host:port"
 
-    if where != "embedded":
+
+def maker(where: str, config: Path | None, defects: list[str], default: str) -> Maker:
+    """How to make the target, Engram alone; what was asked for is checked now.
+
+    Raises :class:`UsageError`, and :class:`EnvironmentUnusable` where there is no engine or no image for ``docker``.
+    """
+    from harness.starting import TargetMaker
+
+    where = where.rstrip("/")
+    if where not in STARTED_HERE:
         if not where.startswith(("http://", "https://")):
-            raise UsageError(f"target {where!r} is not known", hint="embedded, or http://host:port")
-        return lambda folder, ledger: AttachedTarget(where.rstrip("/"))
+            raise UsageError(f"target {where!r} is not known", hint="embedded, docker, or http://host:port")
+        return TargetMaker(where).make
     try:
         text = config.read_text(encoding="utf-8") if config else default
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the configuration: {error}", where=str(config)) from error
-    return lambda folder, ledger: EmbeddedTarget(
-        folder, config_text=text, defects=tuple(defects), register=ledger.register_process
-    )
+    return TargetMaker(where, config_text=text, defects=defects, alone=True, say=say).make
+
+
+def say(text: str) -> None:
+    """What takes long, on standard error."""
+    print(f"{text} …", file=sys.stderr, flush=True)
 
 
 def progress() -> Callable[[str], None]:

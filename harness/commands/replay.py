@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.measuring import maker, progress
+from harness.commands.measuring import TARGET_HELP, maker, progress
 from harness.errors import EXIT_FAILED, EXIT_OK, EXIT_UNDECIDED, UsageError
+from harness.targets.base import STARTED_HERE
 
 if TYPE_CHECKING:
     from harness.judge.regression import RunFigures
@@ -24,12 +25,12 @@ def register(commands: Any) -> None:
     """Add the command's parser."""
     replay = commands.add_parser("replay", help="send the load of a recorded run, or a trace, to a target again")
     replay.add_argument("source", type=Path, metavar="DIR", help="a run's directory, or the public build's trace.json")
-    replay.add_argument("--target", default="embedded", help="embedded, or http://host:port")
+    replay.add_argument("--target", default="embedded", help=TARGET_HELP)
     replay.add_argument("--speed", type=float, default=1.0, metavar="K", help="K times as fast (default: as recorded)")
     replay.add_argument("--seconds", type=float, metavar="S", help="end after so long (default: as long as recorded)")
     replay.add_argument("--processes", type=int, default=1, metavar="N", help="load processes")
-    replay.add_argument("--config", type=Path, metavar="F", help="engram.toml of the embedded target")
-    replay.add_argument("--defect", action="append", default=[], metavar="NAME[=M]", help="of the embedded target")
+    replay.add_argument("--config", type=Path, metavar="F", help="engram.toml of an Engram started here")
+    replay.add_argument("--defect", action="append", default=[], metavar="NAME[=M]", help="of the reference Engram")
     replay.add_argument("--results-dir", type=Path, default=Path("results"), metavar="D")
     replay.add_argument("--json", action="store_true", help="print the figures as JSON")
     replay.set_defaults(run=_replay)
@@ -46,8 +47,8 @@ def _replay(arguments: argparse.Namespace) -> int:
 
     if not 1 <= arguments.processes <= 64:
         raise UsageError(f"--processes {arguments.processes} is not from 1 to 64")
-    if arguments.target != "embedded" and (arguments.config or arguments.defect):
-        raise UsageError("--config and --defect work on the embedded target only")
+    if arguments.target not in STARTED_HERE and (arguments.config or arguments.defect):
+        raise UsageError("--config and --defect work on the embedded and docker targets only")
     make = maker(arguments.target, arguments.config, arguments.defect, _DEFAULT)
     limits = load_objectives(scenarios_folder() / "compare.toml").limits
     if not arguments.source.exists():

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness.commands.measuring import interrupt_on_sigterm, parse_seed
+from harness.commands.measuring import TARGET_HELP, interrupt_on_sigterm, parse_seed, say
 from harness.commands.recorded import EXIT_OF_VERDICT
 from harness.errors import UsageError
 from harness.settings import DEFAULT_SEED, scenarios_folder
@@ -28,9 +28,9 @@ def register(commands: Any) -> None:
         "--time-scale", type=float, metavar="K", help="divide every duration by K (default: the profile's)"
     )
     soak.add_argument("--rate", type=float, metavar="OPS", help="operations per second (default: the profile's)")
-    soak.add_argument("--target", default="embedded", help="embedded, or http://host:port")
+    soak.add_argument("--target", default="embedded", help=TARGET_HELP)
     soak.add_argument("--i-own-this-target", action="store_true", help="faults may go into --target")
-    soak.add_argument("--defect", action="append", default=[], metavar="NAME[=M]", help="of the embedded target")
+    soak.add_argument("--defect", action="append", default=[], metavar="NAME[=M]", help="of the reference Engram")
     soak.add_argument("--processes", type=int, default=1, metavar="N", help="load processes")
     soak.add_argument("--results-dir", type=Path, default=Path("results"), metavar="D", help="where sessions are kept")
     soak.add_argument("--resume", type=Path, metavar="DIR", help="go on with a soak that was cut off")
@@ -45,7 +45,7 @@ def _soak(arguments: argparse.Namespace) -> int:
     from harness.report.soak_junit import write_junit
     from harness.report.soak_terminal import SoakDisplay
     from harness.soak.plan import make_plan, plan_from_json
-    from harness.soak.running import resume_soak, start_soak
+    from harness.soak.running import resume_soak, soak_maker, start_soak
     from harness.timeline.soak_record import read_manifest, soak_folder
 
     interrupt_on_sigterm()  # a soak stopped so is resumable
@@ -72,9 +72,10 @@ def _soak(arguments: argparse.Namespace) -> int:
         if arguments.resume is not None:
             outcome = resume_soak(arguments.resume, show=display.show)
         else:
+            maker = soak_maker(plan, say)
             session = session_folder(arguments.results_dir.absolute(), SystemClock().wall())
             stream.write(f"soak: {session}\n")
-            outcome = start_soak(plan, session, software_facts(), show=display.show)
+            outcome = start_soak(plan, session, software_facts(), maker=maker, show=display.show)
     finally:
         display.close()
     if arguments.junit is not None:

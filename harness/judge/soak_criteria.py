@@ -144,7 +144,9 @@ def _cpu(q: Question) -> CriterionResult:
     length = (series.column("to_s") - series.column("from_s")) / series.time_scale
     keep = series.steady & np.isfinite(series.column("cpu_s")) & (length > 0) & (used > 0)
     if keep.sum() < 2:
-        return q.answer(Verdict.INCONCLUSIVE, no_estimate("ratio", "no CPU time recorded"), "no CPU time recorded")
+        why = series.untold("cpu_s", "cpu_s")
+        note = "no CPU time recorded" + (f": {why}" if why else "")
+        return q.answer(Verdict.INCONCLUSIVE, no_estimate("ratio", note), note)
     # The share of the machine, as the runbook's production nodes count it; blocks, since neighbours are alike.
     shares = used[keep] / length[keep] / max(1, q.facts.cpus)
     blocks = np.minimum(np.arange(len(shares)) * _CPU_BLOCKS // max(len(shares), 1), _CPU_BLOCKS - 1)

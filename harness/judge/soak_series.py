@@ -134,6 +134,7 @@ class SoakSeries:
         self.faults: list[tuple[float, float, str]] = []
         self.deaths: list[tuple[float, str]] = []
         self.errors: dict[str, int] = {}
+        self.lacking: dict[str, str] = {}  # what nobody tells of a target started here, and why
         self._count = 0
         self._columns = {name: np.full(max(16, expected), math.nan) for name in COLUMNS}
         self._process: Any = None
@@ -172,6 +173,10 @@ class SoakSeries:
     def excluded(self) -> list[tuple[float, float]]:
         """Fault windows and gaps: no evidence of the steady state."""
         return sorted([(start, end) for start, end, _ in self.faults] + [(g.start_s, g.end_s) for g in self.gaps])
+
+    def untold(self, name: str, column: str) -> str:
+        """Why nothing at all was recorded of ``name``; empty where something was, or where nobody could say why."""
+        return self.lacking.get(name, "") if not np.isfinite(self.column(column)).any() else ""
 
     # building
 
@@ -256,6 +261,7 @@ class SoakSeries:
         process: float,
     ) -> None:
         target, service, harness = (record.get(key) or {} for key in ("target", "service", "harness"))
+        self.lacking |= {str(name): str(why) for name, why in (target.get("lacking") or {}).items()}
         values = {
             "from_s": start,
             "to_s": end,

@@ -18,6 +18,7 @@ _EDGE_SHARE = 0.1  # of the settled time: what "early" and "late" mean for growt
 _LEAST_EDGE_S = 1800.0
 _BLOCK_S = 900.0  # minima are taken over this: what is used for a moment is no growth
 _Z = 1.645
+_TOO_LITTLE = "too little recorded to compare early with late"
 _CORRELATED = 2.0  # neighbouring minima are alike: twice the standard error of independent ones
 
 
@@ -54,13 +55,15 @@ def _fit(q: Question, *, history: bool) -> LeakEstimate:
     series = q.series
     look = leak_verdict if history else leak_now
     margin = q.facts.scenario.criterion("leak")
-    return look(
+    found = look(
         series.column("to_s"),
         series.column("rss_mb"),
         margin_mb_per_h=margin.bound if margin else _MARGIN_MB_PER_H,
         excluded=series.excluded(),
         restarts=[restart.at_s for restart in series.restarts],
     )
+    why = series.untold("rss_bytes", "rss_mb")
+    return replace(found, note=f"{found.note}: {why}") if why else found
 
 
 def leak(q: Question) -> CriterionResult:
@@ -136,7 +139,8 @@ def memory_growth(q: Question) -> CriterionResult:
     """Growth from early to late as a share of the early level; below the floor in MB it is noise."""
     edges = _edges(q, "rss_mb")
     if edges is None:
-        value = no_estimate("ratio", "too little recorded to compare early with late")
+        why = q.series.untold("rss_bytes", "rss_mb")
+        value = no_estimate("ratio", f"no memory recorded: {why}" if why else _TOO_LITTLE)
         return q.answer(Verdict.INCONCLUSIVE, value, value.note)
     early, late, hours = edges
     growth, spread = _difference(early, late)
@@ -158,8 +162,11 @@ def open_files(q: Question) -> CriterionResult:
     """Growth of the descriptors from early to late."""
     edges = _edges(q, "fds")
     if edges is None:
-        value = no_estimate("files", "the target does not tell its open files, or for too short a time")
-        told = bool(np.isfinite(q.series.column("fds")).any()) or not len(q.series)
+        why = q.series.untold("fds", "fds")
+        usual = "the target does not tell its open files, or for too short a time"
+        value = no_estimate("files", f"no open files recorded: {why}" if why else usual)
+        # Of a target started here they are ours to find out; one that is only attached may keep them to itself.
+        told = bool(why or np.isfinite(q.series.column("fds")).any()) or not len(q.series)
         return q.answer(Verdict.INCONCLUSIVE if told else Verdict.UNSUPPORTED, value, value.note)
     growth, spread = _difference(edges[0], edges[1])
     value = Estimate(growth, Interval(growth - spread, growth + spread), "files", len(edges[0]) + len(edges[1]))

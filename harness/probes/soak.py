@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,65 @@ import psutil
 
 from harness.engram.client import EngramClient
 from harness.engram.metrics import MetricsSnapshot
-from harness.errors import TargetError
+from harness.errors import TargetError, TargetNotOwned
+from harness.targets.base import Target
 
 Reading = dict[str, Any]
 
 
+# What a target's criteria need; where nobody tells one of them, the reading says why.
+_NEEDED = ("rss_bytes", "cpu_s", "fds")
+
+
+def target_reading(target: Target, metrics: MetricsSnapshot | None = None) -> Reading:
+    """What a target uses, by the best witness there is; ``source`` names the one of its memory.
+
+    ``process``: its process, seen from here. ``engine``: what the engine says of its container, where that process
+    cannot be seen. ``service``: what it tells of itself in ``metrics``; the only witness of one that is only attached.
+    They measure different things, so one that does not answer for once is not stood in for. ``lacking`` says of a
+    target started here what nobody tells, and why. ``identity`` changes with every start.
+    """
+    told = told_reading(metrics) if metrics is not None else {}
+    process = target.process
+    if process is not None:
+        found = process_reading(process.pid, _data_dir(target))
+        if found:
+            found |= {"source": "process"} | _only(told, "fds", unless=found)
+            found |= _lacking(found, "the process belongs to another user, and the service does not tell")
+        return {**found, "identity": [process.pid, process.start_time, process.boot]}
+    try:
+        used = target.usage()
+    except TargetError as error:
+        return {"lacking": dict.fromkeys(_NEEDED, error.what)}
+    if used is None:
+        return {**told, "source": "service"} if told else {}
+    source = "engine" if "rss_bytes" in used else "service" if "rss_bytes" in told else ""
+    found = {**told, **used} | ({"source": source} if source else {})
+    return found | _lacking(found, "the container's process cannot be seen, and neither engine nor service tells")
+
+
+def _only(told: Reading, name: str, *, unless: Reading) -> Reading:
+    return {name: told[name]} if name in told and name not in unless else {}
+
+
+def _lacking(found: Reading, why: str) -> Reading:
+    names = [name for name in _NEEDED if name not in found]
+    return {"lacking": dict.fromkeys(names, why)} if names else {}
+
+
+def _data_dir(target: Target) -> Path | None:
+    """Where the target's data lie, where they can be reached."""
+    try:
+        return target.data_dir
+    except TargetNotOwned:
+        return None
+
+
 def process_reading(pid: int, data_dir: Path | None) -> Reading:
-    """RSS, VSZ, CPU seconds, descriptors, threads and disk of a process; ``{}`` where it is gone."""
+    """RSS, VSZ, CPU seconds, descriptors, threads and disk of a process; ``{}`` where it is gone.
+
+    The descriptors of another user's process are not ours to count, and are left out.
+    """
     try:
         process = psutil.Process(pid)
         with process.oneshot():
@@ -32,9 +85,10 @@ def process_reading(pid: int, data_dir: Path | None) -> Reading:
                 "rss_bytes": memory.rss,
                 "vsz_bytes": memory.vms,
                 "cpu_s": times.user + times.system,
-                "fds": process.num_fds(),
                 "threads": process.num_threads(),
             }
+            with suppress(psutil.AccessDenied):
+                found["fds"] = process.num_fds()
     except psutil.Error:
         return {}
     if data_dir is not None:

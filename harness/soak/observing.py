@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from harness.errors import TargetNotOwned
 from harness.histogram import Histogram
 from harness.judge.soak_series import op_name
 from harness.load.statistics import LiveStats
 from harness.load.supervisor import LoadSupervisor
 from harness.model import NOT_THE_SERVICE, Outcome
-from harness.probes.soak import ServiceWatch, own_reading, process_reading, told_reading
+from harness.probes.soak import ServiceWatch, own_reading, target_reading
 from harness.targets.base import Target
 
 
@@ -43,20 +41,8 @@ def _hdr(histogram: Histogram) -> str | None:
 
 
 def target_record(target: Target, watch: ServiceWatch) -> dict[str, Any]:
-    """The target's resources: its process' own where we can see it, else what the service tells."""
-    process = target.process
-    if process is not None:
-        found = process_reading(process.pid, _data_dir(target))
-        return {**found, "identity": [process.pid, process.start_time, process.boot]}
-    return told_reading(watch.metrics) if watch.metrics is not None else {}
-
-
-def _data_dir(target: Target) -> Path | None:
-    """Where the target's data lie, where they can be reached."""
-    try:
-        return target.data_dir
-    except TargetNotOwned:
-        return None
+    """The target's resources, and whose word they are."""
+    return target_reading(target, watch.metrics)
 
 
 def harness_record(load: LoadSupervisor) -> dict[str, Any]:

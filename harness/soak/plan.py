@@ -13,6 +13,7 @@ from harness.report.soak import LEAST_INTERVAL_S
 from harness.scenario.soak import SoakScenario, load_soak, soak_from_json
 from harness.scenario.workload import Workload, load_workload, workload_from_json
 from harness.soak.schedule import Planned, load_schedule, planned_from_json, schedule
+from harness.targets.base import STARTED_HERE
 
 # Below these a window cannot be shortened: an fsync, a scrape and a read-back take the time they take.
 LEAST_JUDGE_S = 5.0  # judging takes up to a quarter of a second, in the thread that records
@@ -75,12 +76,12 @@ class SoakPlan:
         return min(self.scenario.record.final_window_s, FINAL_WINDOW_SHARE * self.real_duration_s)
 
     @property
-    def embedded(self) -> bool:
+    def started_here(self) -> bool:
         """Whether the target is ours to start."""
-        return self.target == "embedded"
+        return self.target in STARTED_HERE
 
     def engram_toml(self) -> str:
-        """The embedded target's configuration: phase 0 of the rollout, its consolidation at the soak's pace."""
+        """The configuration of a target started here: phase 0 of the rollout, its consolidation at the soak's pace."""
         target = self.scenario.target
         interval_s = self.real(float(target["consolidation_interval_s"]), LEAST_CONSOLIDATION_S)
 
@@ -161,7 +162,7 @@ def make_plan(
     _check_target(target, claimed, defects)
     if duration_s / time_scale < 4 * LEAST_INTERVAL_S:
         raise UsageError(f"a soak of {duration_s / time_scale:.2g} s is too short to record", hint="lower --time-scale")
-    if faults != "none" and target != "embedded" and not claimed:
+    if faults != "none" and target not in STARTED_HERE and not claimed:
         raise UsageError("faults go only into a target that is claimed", hint="--i-own-this-target")
     planned: tuple[Planned, ...] = ()
     if faults != "none":
@@ -171,14 +172,14 @@ def make_plan(
 
 def _check_target(target: str, claimed: bool, defects: tuple[str, ...]) -> None:
     """Refuse what contradicts the target; said nothing about, it would be ignored for a day."""
-    if target == "embedded":
+    if target in STARTED_HERE:
         if claimed:
-            raise UsageError("--i-own-this-target contradicts --target embedded")
+            raise UsageError(f"--i-own-this-target contradicts --target {target}")
         return
     if not target.startswith(("http://", "https://")):
-        raise UsageError(f"--target {target!r} is not known", hint="embedded, or http://host:port")
+        raise UsageError(f"--target {target!r} is not known", hint="embedded, docker, or http://host:port")
     if defects:
-        raise UsageError("--defect works on the embedded target only")
+        raise UsageError("--defect works on a target that is started here only", hint="--target embedded or docker")
 
 
 def _faults_file(name: str, scenario: Path) -> Path:

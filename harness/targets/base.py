@@ -95,7 +95,8 @@ def _stat(pid: int) -> tuple[str, int] | None:
     return (fields[0].decode("ascii"), int(fields[19])) if len(fields) > 19 else None
 
 
-EMBEDDED, DOCKER = "embedded", "docker"  # the targets that are started here
+EMBEDDED, DOCKER = "embedded", "docker"
+STARTED_HERE = (EMBEDDED, DOCKER)
 KUBERNETES = "kubernetes"
 
 
@@ -200,6 +201,14 @@ class Target(ABC):
     def pid(self) -> int | None:
         """The pid of :attr:`process`."""
         return self.process.pid if self.process else None
+
+    def usage(self) -> dict[str, Any] | None:
+        """What its container uses (``rss_bytes``, ``cpu_s``, ``threads``, and ``identity`` of this very start).
+
+        For a target whose :attr:`process` is not ours to see; what nobody says is left out, and None where nobody is
+        there to ask. Raises :class:`TargetError` where who should say does not answer.
+        """
+        return None
 
     @abstractmethod
     def start(self) -> None:

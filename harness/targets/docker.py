@@ -45,7 +45,8 @@ class DockerTarget(Target):
 
     ``folder`` takes logs and what was mounted. ``monitoring`` holds ``prometheus/prometheus.yml`` (and rules) and
     ``grafana/provisioning``, ``grafana/dashboards``; without it Prometheus scrapes Engram and nothing else.
-    ``register`` makes the environment known to whoever cleans up after us, before anything of it exists.
+    ``register`` makes the environment known to whoever cleans up after us, before anything of it exists. The
+    reference's data lie in ``data_dir`` where one is given, and stay there when all else goes.
     """
 
     name = DOCKER
@@ -59,6 +60,7 @@ class DockerTarget(Target):
         config_text: str | None = None,
         defects: Sequence[str] = (),
         disk_shim: bool = False,
+        data_dir: Path | None = None,
         monitoring: Path | None = None,
         prometheus_flags: Sequence[str] = (),
         port: int = 0,
@@ -74,6 +76,7 @@ class DockerTarget(Target):
         self._config_text = config_text
         self._defects = tuple(defects)
         self._shim = disk_shim and images.is_reference
+        self._given_data_dir = data_dir
         self._monitoring = monitoring
         self._prometheus_flags = tuple(prometheus_flags)
         self._port = port
@@ -132,13 +135,13 @@ class DockerTarget(Target):
         """What this environment cannot offer of what the embedded target does, each with its reason."""
         lacking: dict[str, str] = {}
         if self._process is None:
-            lacking["process"] = "the container's process cannot be seen from here (another machine, or a VM)"
+            lacking["process"] = "the container's process cannot be told from here (another machine, VM or user)"
         elif not _may_signal(self._process.pid):
             lacking["process"] = "the container's process belongs to another user"
         if not self._images.is_reference:
             lacking["data_dir"] = "how that image lays out its data is not known"
             lacking["disk_shim"] = "the disk shim runs in the reference's image only"
-        elif not any((self._running().scratch / "data").iterdir()):
+        elif not any(self._data().iterdir()):
             lacking["data_dir"] = "the container's data cannot be seen from here (another machine)"
         return lacking
 
@@ -148,7 +151,10 @@ class DockerTarget(Target):
 
     @property
     def data_dir(self) -> Path:
-        return self._running().scratch / "data" if self._images.is_reference else super().data_dir
+        return self._data() if self._images.is_reference else super().data_dir
+
+    def _data(self) -> Path:
+        return self._given_data_dir or self._running().scratch / "data"
 
     @property
     def disk_shim(self) -> Path:
@@ -173,6 +179,10 @@ class DockerTarget(Target):
             "defects": list(self._defects),
             "config": self._config_text,
         }
+
+    def usage(self) -> dict[str, Any] | None:
+        part = self._running().part(ENGRAM)
+        return part.usage() if part is not None else None
 
     def alive(self) -> bool:
         if self._process is not None:
@@ -281,11 +291,14 @@ class DockerTarget(Target):
     def _engram_recipe(
         self, scratch: Path, environment: str, config_text: str | None, env: Mapping[str, str]
     ) -> Recipe:
+        if self._given_data_dir is not None:
+            self._given_data_dir.mkdir(parents=True, exist_ok=True)
         if config_text is not None:
             (scratch / "config" / CONFIG_INSIDE.name).write_text(config_text, encoding="utf-8")
         return engram_recipe(
             self._images,
             scratch=scratch,
+            data=self._given_data_dir or scratch / "data",
             volume=named_by(environment, "data"),
             configured=config_text is not None,
             defects=self._defects,

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from testcontainers.core.network import Network
 from harness.errors import EnvironmentUnusable, PortTaken, TargetError
 from harness.targets.base import ProcessIdentity, identify
 from harness.targets.docker_engine import explained, unusable
+from harness.targets.docker_usage import UsageStream
 
 HOST = "127.0.0.1"  # nothing is published anywhere else
 _TAIL_BYTES = 16 * 1024
@@ -60,6 +62,7 @@ class Part:
         self.name = name
         self.log_path = log_path
         self._follower: threading.Thread | None = None
+        self._usage: UsageStream | None = None
         self._container: Any = None
         self._host_port = 0
         self._started_at = ""
@@ -153,14 +156,28 @@ class Part:
         return found
 
     def process(self) -> ProcessIdentity | None:
-        """The process that serves its port, where this machine's /proc shows it; None where it does not."""
+        """The process that serves its port, where this machine's /proc shows which it is; None where it does not."""
         first = int(self._inspect().get("State", {}).get("Pid", 0))
         if first <= 0 or not self._is_inside(first):
             return None
         listening = _listening(first, self.recipe.port)
         pids = sorted(_tree(first))
-        serving = next((pid for pid in pids if listening & _sockets(pid)), first)
-        return identify(serving)
+        serving = next((pid for pid in pids if listening & _sockets(pid)), None)
+        if serving is None and len(pids) > 1:
+            return None  # of another user: the first may be a shell that waits for the service
+        return identify(serving or first)
+
+    def usage(self) -> dict[str, Any]:
+        """What all its processes use, as the engine says, and which start of the container that is.
+
+        Raises :class:`TargetError` where the engine does not answer, or the container has ended.
+        """
+        state = self._inspect().get("State", {})
+        if self._usage is None:
+            container = self._container
+            follow = partial(container.client.api.stats, container.id, decode=True)
+            self._usage = UsageStream(follow, self.name)
+        return {"identity": f"{self._container.id} {state.get('StartedAt', '')}", **self._usage.latest()}
 
     def _is_inside(self, pid: int) -> bool:
         """Whether ``pid`` is in this container here, and not another process of a machine without the engine."""
@@ -202,6 +219,8 @@ class Part:
         finally:
             if self._follower is not None:
                 self._follower.join(_LOG_END_S)
+            if self._usage is not None:
+                self._usage.join(_LOG_END_S)
             self._made.get_docker_client().client.close()
 
     def _created(self) -> Any:

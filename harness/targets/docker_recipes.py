@@ -33,6 +33,7 @@ def engram_recipe(
     images: Images,
     *,
     scratch: Path,
+    data: Path,
     volume: str,
     configured: bool,
     defects: Sequence[str] = (),
@@ -40,7 +41,7 @@ def engram_recipe(
     env: Mapping[str, str] | None = None,
     host_port: int = 0,
 ) -> Recipe:
-    """Engram. The reference keeps its data in ``scratch/data``, as our user; another image in the named ``volume``,
+    """Engram. The reference keeps its data in ``data``, as our user; another image in the named ``volume``,
     started with its own command.
     """
     env = dict(env or {})
@@ -54,9 +55,8 @@ def engram_recipe(
         mounts.append(Mount(volume, str(DATA_INSIDE), writable=True))
         return Recipe(images.engram, ENGRAM, ENGRAM_PORT, mounts=tuple(mounts), env=env, host_port=host_port)
     # Under the shim at the path they have here: its account names files by path, and is read here.
-    data = str(scratch / "data")
-    inside = data if shim else str(DATA_INSIDE)
-    mounts.append(Mount(data, inside, writable=True))
+    inside = str(data) if shim else str(DATA_INSIDE)
+    mounts.append(Mount(str(data), inside, writable=True))
     command = ["--host", "0.0.0.0", "--port", str(ENGRAM_PORT), "--data-dir", inside]
     if configured:
         command += ["--config", str(CONFIG_INSIDE)]

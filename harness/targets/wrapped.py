@@ -58,6 +58,9 @@ class WrappedTarget(Target):
     def pid(self) -> int | None:
         return self._inner.pid
 
+    def usage(self) -> dict[str, Any] | None:
+        return self._inner.usage()
+
     @property
     def data_dir(self) -> Path:
         return self._inner.data_dir

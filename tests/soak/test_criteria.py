@@ -63,6 +63,24 @@ def test_each_defect_is_caught_by_its_criterion(
     assert result.source
 
 
+def test_what_nobody_tells_of_a_target_started_here_is_undecided_with_the_reason(tmp_path: Path) -> None:
+    """Unlike what one that is only attached keeps to itself, which is unsupported."""
+    lacking = dict.fromkeys(("rss_bytes", "cpu_s", "fds"), "the engine does not say")
+    verdicts = {}
+    for name, about in (("container", {"lacking": lacking}), ("attached", {})):
+        folder = write(tmp_path / name, DAY)
+        lines = [json.loads(line) | {"target": about} for line in (folder / "intervals.jsonl").read_text().splitlines()]
+        (folder / "intervals.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        verdicts[name] = read_soak(folder).judge()
+    for criterion in ("memory_growth", "leak", "rss_settled", "cpu", "open_files"):
+        result, other = (verdicts[name].result(criterion) for name in ("container", "attached"))
+        assert result is not None and other is not None
+        assert result.verdict is Verdict.INCONCLUSIVE
+        assert "the engine does not say" in result.reason
+        assert other.verdict is (Verdict.UNSUPPORTED if criterion == "open_files" else Verdict.INCONCLUSIVE)
+    assert verdicts["container"].verdict is Verdict.INCONCLUSIVE
+
+
 def test_a_gap_is_unobserved_and_nothing_else(tmp_path: Path) -> None:
     shape = replace(DAY, gaps_h=((9.0, 9.5),))
     record, judgement = judged(tmp_path, shape)
