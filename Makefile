@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 .PHONY: drills phase0 docs-commands images test rehearsals watches fail-closed monitoring defects bench torture doses aborts durability calibrate lint clean help
 
 help:
-	@grep -E '^# |^[a-z]+:' Makefile
+	@grep -E "^# |^[a-z][a-z0-9-]*:" Makefile
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=...)"; exit 3; }

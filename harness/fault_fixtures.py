@@ -1,4 +1,4 @@
-"""Fixtures of the fault catalogue's families: ``drill.run(network_latency(latency_ms=40))``.
+"""Fixtures of the faults: ``drill.run(network_latency(latency_ms=40))``.
 
 Each fixture is the fault itself, called with its dose, so that a drill imports nothing.
 """
@@ -11,10 +11,15 @@ from typing import Any
 import pytest
 
 from harness.faults.base import Fault
+from harness.faults.binding_corruption import BindingCorruption
 from harness.faults.catalogue import FAMILY_FAULTS
 from harness.faults.composition import Composition
 from harness.faults.composition import parallel as side_by_side
+from harness.faults.consolidation_failure import ConsolidationFailure
 from harness.faults.nemesis import load_plan
+from harness.faults.no_fault import NoFault
+from harness.faults.process_crash import ProcessCrash
+from harness.faults.semantic_latency import SemanticLatency
 
 
 def _fixture(fault: type[Fault]) -> object:
@@ -26,6 +31,36 @@ def _fixture(fault: type[Fault]) -> object:
 
 
 globals().update({f"fixture_{fault.kind}": _fixture(fault) for fault in FAMILY_FAULTS})
+
+
+@pytest.fixture
+def semantic_latency() -> type[SemanticLatency]:
+    """``semantic_latency(latency_ms=50)``: the semantic pathway takes that much longer."""
+    return SemanticLatency
+
+
+@pytest.fixture
+def consolidation_failure() -> type[ConsolidationFailure]:
+    """``consolidation_failure(fail_rate=0.5)``: that share of consolidation runs fails."""
+    return ConsolidationFailure
+
+
+@pytest.fixture
+def binding_corruption() -> type[BindingCorruption]:
+    """``binding_corruption(corruption_rate=0.2)``: that share of bindings gets invalid strengths."""
+    return BindingCorruption
+
+
+@pytest.fixture
+def process_crash() -> type[ProcessCrash]:
+    """``process_crash()``: SIGKILL, then started again on the same data."""
+    return ProcessCrash
+
+
+@pytest.fixture
+def no_fault() -> type[NoFault]:
+    """``no_fault()``: the control case."""
+    return NoFault
 
 
 @pytest.fixture

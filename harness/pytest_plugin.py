@@ -6,31 +6,24 @@ INCONCLUSIVE case may be run again (``--retry-inconclusive``), a FAIL never.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import nullcontext
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pytest
 
-from harness import cores_plugin, dry_run_plugin, fault_fixtures, hooks
+from harness import cores_plugin, display_plugin, dry_run_plugin, fault_fixtures, hooks
 from harness.clock import SystemClock
+from harness.display_plugin import CASES, REPORT, close_display, display_of, shown_on
 from harness.drilling import Drill, DrillSession, Limits, case_name, session_folder, session_name
 from harness.errors import EXIT_UNUSABLE, CapabilityMissing, HarnessError, HostCapabilityMissing, Inconclusive
-from harness.faults.binding_corruption import BindingCorruption
-from harness.faults.consolidation_failure import ConsolidationFailure
 from harness.faults.healing import heal_all
-from harness.faults.no_fault import NoFault
-from harness.faults.process_crash import ProcessCrash
-from harness.faults.semantic_latency import SemanticLatency
 from harness.judge.measured import Measured
-from harness.model import Status, Verdict
+from harness.model import Verdict
 from harness.report.html import write_report
 from harness.report.session import judge_session, never_started, write_judged
-from harness.report.terminal import Progress, print_table
 from harness.rollout import fixtures
 from harness.scenario.profiles import CORE_FAMILY
 from harness.settings import OPTIONS, Settings, settings_from
@@ -38,11 +31,8 @@ from harness.settings import OPTIONS, Settings, settings_from
 SESSION = pytest.StashKey[DrillSession]()
 NAME = pytest.StashKey[str]()
 TROUBLE = pytest.StashKey[str]()
-DISPLAY = pytest.StashKey[Progress]()
-REPORT = pytest.StashKey[tuple[dict[str, Any] | None, str]]()
 DRILL = pytest.StashKey[Drill]()
 ATTEMPT = pytest.StashKey[int]()
-CASES = pytest.StashKey[int]()
 _SESSION_NAME = "engram_session_name"
 _DOSES = {
     "latency_ms": ("semantic_latency_ms", "{:g}ms"),
@@ -78,6 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.pluginmanager.register(fault_fixtures, "engram-fault-fixtures")
     config.pluginmanager.register(fixtures, "engram-rollback-fixtures")
+    config.pluginmanager.register(display_plugin, "engram-display")
     config.pluginmanager.register(dry_run_plugin, "engram-dry-run")
     config.pluginmanager.register(cores_plugin, "engram-cores")
     _refuse_patched_process()
@@ -144,7 +135,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     first = getattr(config, "workerinput", {}).get("workerid", "gw0") == "gw0"
     if config.stash[CASES] and first and not _session(config).settings.dry_run:
         for healed in heal_all().healed:  # no warning: where warnings are errors it would end the session
-            _display(config).note(f"healed after an earlier run: {healed}")
+            display_of(config).note(f"healed after an earlier run: {healed}")
 
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -181,47 +172,17 @@ def drill(request: pytest.FixtureRequest, cohort_rate: float) -> Iterator[Drill]
         requires=requires,
         cohort_rate=cohort_rate,
         attempt=node.stash.get(ATTEMPT, 1),
-        progress=_shown(request.config),
+        progress=shown_on(display_of(request.config)),
     )
     node.stash[DRILL] = found
     yield found
-    _display(request.config).close()
+    display_of(request.config).close()
 
 
 @pytest.fixture
 def slo(request: pytest.FixtureRequest) -> Limits:
     """The limits of ``scenarios/slo.toml`` under the profile's time scale, by name."""
     return _session(request.config).limits
-
-
-@pytest.fixture
-def semantic_latency() -> type[SemanticLatency]:
-    """``semantic_latency(latency_ms=50)``: the semantic pathway takes that much longer."""
-    return SemanticLatency
-
-
-@pytest.fixture
-def consolidation_failure() -> type[ConsolidationFailure]:
-    """``consolidation_failure(fail_rate=0.5)``: that share of consolidation runs fails."""
-    return ConsolidationFailure
-
-
-@pytest.fixture
-def binding_corruption() -> type[BindingCorruption]:
-    """``binding_corruption(corruption_rate=0.2)``: that share of bindings gets invalid strengths."""
-    return BindingCorruption
-
-
-@pytest.fixture
-def process_crash() -> type[ProcessCrash]:
-    """``process_crash()``: SIGKILL, then started again on the same data."""
-    return ProcessCrash
-
-
-@pytest.fixture
-def no_fault() -> type[NoFault]:
-    """``no_fault()``: the control case."""
-    return NoFault
 
 
 # verdicts
@@ -316,50 +277,12 @@ def _reset(item: pytest.Item) -> None:
         item._initrequest()
 
 
-# what people see
-
-
-def _display(config: pytest.Config) -> Progress:
-    """The live display; a worker of pytest-xdist has no terminal of its own and shows nothing."""
-    if DISPLAY not in config.stash:
-        stream: TextIO = io.StringIO()
-        if config.pluginmanager.has_plugin("terminalreporter") and not hasattr(config, "workerinput"):
-            stream = _terminal(config)
-        config.stash[DISPLAY] = Progress(config.stash.get(CASES, 0), stream)
-    return config.stash[DISPLAY]
-
-
-def _terminal(config: pytest.Config) -> TextIO:
-    """The real standard output, past pytest's capturing."""
-    capture = config.pluginmanager.get_plugin("capturemanager")
-    with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
-        sys.stdout.flush()
-        return os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="replace")
-
-
-def _shown(config: pytest.Config) -> Callable[[Status], None]:
-    display = _display(config)
-
-    def show(status: Status) -> None:
-        display.update(
-            status.case,
-            status.phase,
-            time_left_s=status.time_left_s,
-            rate=status.rate_ops_per_s,
-            p99_ms=status.p99_ms,
-            errors=status.errors,
-        )
-
-    return show
-
-
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Judge the session and write its report."""
     config = session.config
     if hasattr(config, "workerinput"):
         return None
-    if DISPLAY in config.stash:
-        config.stash[DISPLAY].close()
+    close_display(config)
     folder = _finished_folder(config)
     if folder is None:
         return None
@@ -386,14 +309,3 @@ def _finished_folder(config: pytest.Config) -> Path | None:
     except HarnessError:
         return None  # the workers said so already
     return folder if folder.is_dir() else None
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The final table, and where to read on."""
-    if REPORT not in config.stash:
-        return
-    verdict, report = config.stash[REPORT]
-    terminalreporter.section("Engram drills")
-    if verdict is not None:
-        print_table(verdict, terminalreporter._tw._file, width=max(132, terminalreporter._tw.fullwidth))
-    terminalreporter.write_line(f"report: {report}")

@@ -3,44 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from harness.case_flags import case_flags
+from harness.case_watch import TICK_S, CaseWatch
 from harness.clock import Clock, SystemClock
 from harness.engram.capabilities import Capabilities
 from harness.engram.client import EngramClient
 from harness.errors import Aborted, CapabilityMissing, HarnessError, NotExercised
 from harness.experiment import Experiment
 from harness.faults import capability
-from harness.faults.abort_watch import AbortWatch
 from harness.faults.composition import injection_for
-from harness.faults.flags import CANARY, flags_recipe
 from harness.faults.ledger import Ledger
 from harness.faults.no_fault import NoFault
-from harness.faults.recipe import apply
 from harness.faults.remedy import RemedyStage, prepared
 from harness.judge.steady_state import SteadyState, steady_state_so_far
 from harness.judge.summary import CaseSummary
 from harness.load.plan import LoadPlan
-from harness.load.statistics import LiveStats
 from harness.load.supervisor import LoadSupervisor
 from harness.model import Status
 from harness.monitoring.annotations import Annotator
 from harness.probes.alerts import AlertProbe
-from harness.probes.machine import host_probe, memory_share, process_probe
+from harness.probes.machine import host_probe, process_probe
 from harness.probes.panel import panel_probe, store_panel
 from harness.probes.poller import Poller
 from harness.probes.prometheus import keep_series_of
 from harness.probes.service import service_probes
 from harness.probes.settling import settle
-from harness.scenario.abort import AbortCondition
 from harness.targets.base import Target
 from harness.timeline.record import CaseWriter, read_case
 
 WARM_UP_S = 1.5  # connections, caches and the allocator's first growth; part of no window
-TICK_S = 0.25  # how often abort conditions are looked at
 ALERT_PATIENCE = 1.5  # of the time an alert may take
 _BASELINES = 3
 _WATCH_STEP_S = 1.0
@@ -64,16 +59,12 @@ class ExperimentRun:
         self._writer = writer
         self._ledger = ledger
         self._clock = clock or SystemClock()
-        self._progress = progress
         self._probes: list[Poller] = []
         self._load: LoadSupervisor | None = None
         self._begun = math.nan
-        self._watch = AbortWatch(experiment.aborts, self._readings, on_trip=self._tripped, clock=self._clock)
+        self._watch = CaseWatch(experiment, target, writer, clock=self._clock, progress=progress)
         self._alerts: AlertProbe | None = None
         self._marks: Annotator | None = None
-        self._before: LiveStats | None = None
-        self._offering = False
-        self._may_be_down = False
 
     def run(self) -> None:
         """Run and record.
@@ -104,7 +95,7 @@ class ExperimentRun:
     # the stages
 
     def _stages(self) -> None:
-        self._show("start", 0.0)
+        self._watch.show("start", 0.0)
         self._manifest(capability.missing(self.experiment.requires, None))
         capability.require_host(self.experiment.requires)
         self._target.start()
@@ -112,10 +103,13 @@ class ExperimentRun:
         self._manifest()
         self._ledger.claim(self._target.claimed_url, wait_s=self.experiment.wait_s)
         capability.require(self.experiment.requires, self._target)
-        with self._target.client() as client, self._flags(client):
+        with (
+            self._target.client() as client,
+            case_flags(self.experiment, self._target, client, self._ledger, self._writer),
+        ):
             try:
                 load = self._start_load(client)
-                self._wait(WARM_UP_S, "warm-up")
+                self._watch.wait(WARM_UP_S, "warm-up")
                 if self._may_inject(self._baseline()):
                     self._fault_and_after(load)
             finally:
@@ -123,7 +117,7 @@ class ExperimentRun:
             self._watch.stop()
             summary = load.stop()
             self._writer.event("load_stopped", completed=summary.completed)
-            self._show("read-back", 0.0)
+            self._watch.show("read-back", 0.0)
             load.verify()
 
     def _fault_and_after(self, load: LoadSupervisor) -> None:
@@ -131,35 +125,6 @@ class ExperimentRun:
         self._fault(remedy)
         if remedy is None:
             self._after()
-
-    @contextmanager
-    def _flags(self, client: EngramClient) -> Iterator[None]:
-        """The case's flags (blended recall on for the cohort), and as they were where the target is not ours."""
-        if "features" not in self._target.capabilities.names:
-            yield
-            return
-        experiment = self.experiment
-        wanted = {**CANARY, "cohort_sampling_rate": experiment.cohort_rate, **(experiment.flags or {})}
-        before = client.features()
-        touched = experiment.remedy is not None  # a rollback changes flags that were as wanted
-        differing = {key: before.get(key) for key, value in wanted.items() if touched or before.get(key) != value}
-        if differing:
-            self._target.require_owned()
-        entry = None
-        if differing:
-            recipe = flags_recipe(self._target, {k: v for k, v in differing.items() if v is not None})
-            entry = self._ledger.intent(
-                "flags set for the drill", target=self._target.base_url, slot="features", recipes=(recipe,)
-            )
-            client.set_features(**wanted)
-        try:
-            self._writer.event("flags_set", wanted=wanted, before=before, after=client.features())
-            yield
-            if entry is not None and (why := self._ledger.relieved(entry)):
-                raise Aborted(f"the guardian put the flags back under us: {'; '.join(why)}")
-        finally:
-            if entry is not None:
-                self._ledger.healed(entry, apply(recipe))
 
     def _start_load(self, client: EngramClient) -> LoadSupervisor:
         experiment = self.experiment
@@ -172,8 +137,8 @@ class ExperimentRun:
             folder=self._writer.folder / "samples",
             max_duration_s=longest,
         )
-        self._load = load = LoadSupervisor(plan, self._clock)
-        self._show("preload", 0.0)
+        self._load = self._watch.load = load = LoadSupervisor(plan, self._clock)
+        self._watch.show("preload", 0.0)
         load.preload()
         self._writer.event("preloaded")
         if experiment.panel:
@@ -190,11 +155,11 @@ class ExperimentRun:
         if self._target.prometheus_url is not None and experiment.alert is not None:
             self._alerts = AlertProbe(self._target.prometheus_url, metrics, self._clock)
             self._probes.append(self._alerts)
+        self._watch.probes = self._probes
         for probe in self._probes:
             probe.start()
         self._writer.event("load_started", t0=load.start())
-        self._offering = True
-        self._watch.start()
+        self._watch.offering()
         return load
 
     def _settle(self, client: EngramClient) -> None:
@@ -203,7 +168,7 @@ class ExperimentRun:
         if "consolidations" not in self._target.capabilities.names or not forming:
             return
         interval_s = self.experiment.profile.consolidation_interval_s
-        look = partial(self._abort_conditions, "settle")
+        look = partial(self._watch.look, "settle")
         bindings, steady = settle(client, interval_s, self._clock, look)
         self._writer.event("settled", bindings=bindings, steady=steady)
 
@@ -213,7 +178,7 @@ class ExperimentRun:
         """
         self._event("baseline_started")
         for _ in range(_BASELINES):
-            self._wait(self.experiment.profile.baseline_s, "baseline")
+            self._watch.wait(self.experiment.profile.baseline_s, "baseline")
             ended = self._clock.now()
             steady = steady_state_so_far(read_case(self._writer.folder), ended)
             if not steady.undecided:
@@ -255,22 +220,22 @@ class ExperimentRun:
             observe_heal_s=self._abort_s,
         )
         hold_s = min(profile.fault_s, fault.longest_hold_s)
-        self._show("inject", hold_s)
+        self._watch.show("inject", hold_s)
         read_recent = self._load.stand_by() if fault.takes_target_down and self._load is not None else None
-        self._may_be_down = fault.takes_target_down
+        self._watch.may_be_down = fault.takes_target_down
         with injection:
-            self._abort_conditions("inject")
+            self._watch.look("inject")
             if injection.effective is None:
                 return  # nothing to hold: the judge says NOT_EXERCISED
             self._writer.event("fault_in_force")
             if self.experiment.alert is not None:
                 self._until_alert("firing", self.experiment.alert.fires_s, "alert")
             if remedy is None:
-                self._wait(hold_s, "fault")
+                self._watch.wait(hold_s, "fault")
             else:
                 self._roll_back(remedy, hold_s)
             held_until = self._clock.now()
-        self._may_be_down = False
+        self._watch.may_be_down = False
         if injection.relieved:
             raise Aborted(f"the guardian healed the fault under us: {'; '.join(injection.relieved)}")
         if remedy is None:
@@ -280,12 +245,12 @@ class ExperimentRun:
 
     def _roll_back(self, remedy: RemedyStage, hold_s: float) -> None:
         """Wait for the trigger (or the fault's time), roll back, watch recovery with the fault still in force."""
-        if not remedy.wait_until_due(hold_s, self._wait):
+        if not remedy.wait_until_due(hold_s, self._watch.wait):
             return
-        self._may_be_down = True
-        self._show("rollback", 0.0)
+        self._watch.may_be_down = True
+        self._watch.show("rollback", 0.0)
         remedy.carry_out()
-        self._may_be_down = self.experiment.fault.takes_target_down
+        self._watch.may_be_down = self.experiment.fault.takes_target_down
         self._event("after_started")
         self._after()
         self._event("after_ended")
@@ -296,12 +261,12 @@ class ExperimentRun:
         begun = self._clock.now()
         if self.experiment.alert is not None:
             self._until_alert("inactive", self.experiment.alert.resolves_s, "resolving")
-        self._wait(profile.after_s, "recovery")
+        self._watch.wait(profile.after_s, "recovery")
         while self._clock.now() - begun < max(self._abort_s, profile.after_s):
             summary = CaseSummary(read_case(self._writer.folder))
             if all(r.state in ("recovered", "never_left") for r in summary.recoveries):
                 return
-            self._wait(_WATCH_STEP_S, "recovery")
+            self._watch.wait(_WATCH_STEP_S, "recovery")
 
     # waiting, watching, ending
 
@@ -313,56 +278,7 @@ class ExperimentRun:
             if self._alerts is not None and self._alerts.state(name) == state:
                 self._writer.event("alert_seen", alert=name, state=state)
                 return
-            self._wait(min(TICK_S, left), phase)
-
-    def _wait(self, seconds: float, phase: str) -> None:
-        """Let time pass while abort conditions are looked at and people are told."""
-        end = self._clock.now() + seconds
-        while (left := end - self._clock.now()) > 0:
-            self._abort_conditions(phase)
-            self._show(phase, left)
-            self._clock.wait(self._watch.tripped, min(TICK_S, left))
-
-    def _readings(self) -> dict[str, float]:
-        """What abort conditions are about, now: of the requests since the last look, and of the target's process."""
-        assert self._load is not None
-        now, process = self._load.live(), self._target.process
-        recent = now.since(self._before) if self._before is not None else now
-        self._before = now
-        down = process is not None and not self._may_be_down and not process.alive()
-        return {
-            "error_rate": recent.error_rate,
-            "recall_p99_ms": recent.recall_latency.percentile(99) * 1e3,
-            "process_dead": float(down),
-            "memory_share": memory_share(self._target.pid),
-        }
-
-    def _tripped(self, condition: AbortCondition, why: str) -> None:
-        self._writer.event("abort_condition_met", condition=condition.as_json(), detail=why)
-
-    def _abort_conditions(self, phase: str) -> None:
-        for probe in self._probes:
-            if probe.trouble is not None:
-                raise Aborted(f"recording failed during {phase}: {probe.trouble}", where=str(self._writer.folder))
-        if self._load is not None:
-            self._load.check_alive()
-        if not self._may_be_down and not self._target.alive():
-            tail = self._target.log_tail(8)
-            raise Aborted(
-                f"the target died during {phase}" + (f"; its log ends: {tail}" if tail else ""),
-                where=self._target.base_url,
-            )
-        if self._watch.tripped.is_set():
-            raise Aborted(f"during {phase}: {self._watch.reason}", where=str(self._writer.folder))
-
-    def _show(self, phase: str, left_s: float) -> None:
-        rate = p99_ms = math.nan
-        errors = None
-        if self._load is not None and self._offering:
-            live = self._load.recent(3.0)
-            rate, p99_ms = live.rate, live.recall_latency.percentile(99) * 1e3
-            errors = sum(self._load.live().errors.values())
-        self._progress(Status(self.experiment.name, phase, left_s, rate, p99_ms, errors))
+            self._watch.wait(min(TICK_S, left), phase)
 
     def _event(self, event: str, /, **fields: Any) -> None:
         self._writer.event(event, **fields)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.errors import EXIT_FAILED, EXIT_OK, EXIT_UNDECIDED, RecordError
+from harness.errors import EXIT_FAILED, EXIT_OK, EXIT_UNDECIDED, EXIT_UNUSABLE, RecordError
 from harness.model import Verdict
 from harness.timeline.record import is_case
 from harness.timeline.soak_record import soak_in
@@ -41,16 +41,18 @@ def register(commands: Any) -> None:
 
 def _judge(arguments: argparse.Namespace) -> int:
     from harness.drilling import write_case_verdict
-    from harness.report.session import write_verdicts
+    from harness.report.session import JudgedSession, judge_session, never_started, write_judged
 
     folder: Path = arguments.directory
     soak = soak_in(folder)
     if soak is not None:
         return _judge_soak(soak, as_json=arguments.json)
     if is_case(folder):
-        write_case_verdict(folder)
+        case = write_case_verdict(folder)
+        judged = JudgedSession(folder, (case,), case.json)
     elif folder.is_dir():
-        write_verdicts(folder)
+        judged = judge_session(folder)
+        write_judged(judged)
     else:
         raise RecordError(
             "no such directory", where=str(folder), hint="give a session or case directory below results/"
@@ -60,7 +62,8 @@ def _judge(arguments: argparse.Namespace) -> int:
         print(json.dumps(verdict, indent=2, sort_keys=True))
     else:
         _print_verdict(verdict)
-    return EXIT_OF_VERDICT[Verdict(verdict["verdict"])]
+    code = EXIT_OF_VERDICT[Verdict(verdict["verdict"])]
+    return EXIT_UNUSABLE if code == EXIT_FAILED and never_started(judged) else code  # as the session itself ended
 
 
 def _judge_soak(folder: Path, *, as_json: bool) -> int:

@@ -18,6 +18,7 @@ from harness.faults.ledger import Ledger
 from harness.faults.recipe import Recipe, apply, stage
 from harness.faults.witness import WitnessCue
 from harness.targets.base import Target
+from harness.targets.wrapped import HurriedTarget
 
 _POLL_S = 0.05
 _RETRY_S = 0.25
@@ -147,9 +148,12 @@ class Injection:
         sent = self._clock.now()
         self._record("inject_sent", at=sent, fault=self.fault.to_json(), ttl_s=ttl_s)
         try:
-            self.fault.inject_into(self._target, client, ttl_s)
+            self.fault.inject_into(HurriedTarget(self._target, self._cancel), client, ttl_s)
             self._end_acting = self.fault.act(self._target, client)
         except TargetError as error:
+            if self._cancel.is_set():  # cut short, half in perhaps: what there is of it is healed at once
+                self._record("inject_given_up", sent=sent, at=self._clock.now(), why=str(error))
+                return
             raise FaultError(f"{self.fault.describe()} could not be injected: {error}") from error
         acked = self._clock.now()
         if self._entry is not None:

@@ -18,14 +18,15 @@ from harness.judge.compare import compare_error_rate, compare_mean, compare_quan
 from harness.judge.comparison import FLOOR, RELATIVE, Comparison, decide
 from harness.judge.gate import Reading, absent, broken, figure
 from harness.judge.intervals import Floats
+from harness.judge.phase_confidence import confidences, holes, none_recorded
 from harness.judge.phase_measures import MEASURES
 from harness.judge.phase_runs import PhaseRuns, failed, in_cohort, poor_cues, questions
-from harness.judge.quality import compare_robustness, paired, per_question
+from harness.judge.quality import compare_confidence, compare_robustness, paired, per_question
 from harness.judge.runbook import Welch, welch
 from harness.judge.sides import contrast
 from harness.judge.view import latency_ms, recalls
 from harness.model import Estimate, Interval, Verdict
-from harness.scenario.rollout import Criterion
+from harness.scenario.rollout import CONTROL, Criterion
 from harness.timeline.samples import pick
 
 FEWEST_RUNS = 3
@@ -75,6 +76,16 @@ def poor_answers(runs: PhaseRuns, cohort: str) -> dict[int, float]:
 def _robustness(runs: PhaseRuns, criterion: Criterion) -> Reading:
     old, new = paired(poor_answers(runs, "control"), poor_answers(runs, "canary"))
     return reading_of(compare_robustness(old, new, criterion.bound), criterion)
+
+
+def _confidence(runs: PhaseRuns, criterion: Criterion) -> Reading:
+    """Both arms are asked the same questions; what is there in part only is broken evidence."""
+    if why := none_recorded(runs):
+        return absent("run", why, "ratio")
+    if why := holes(runs):
+        return broken("run", why, "ratio")
+    old, new = paired(confidences(runs, "control"), confidences(runs, "canary"))
+    return reading_of(compare_confidence(old, new, criterion.bound), criterion)
 
 
 def _welch_of(runs: PhaseRuns, values: Callable[..., Floats], *, poor: bool) -> Welch | None:
@@ -132,6 +143,7 @@ _AGAINST_CONTROL: Mapping[str, Callable[[PhaseRuns, Criterion], Reading]] = {
     "throughput_share": _served,
     "error_rate": _errors,
     "robustness": _robustness,
+    "recall_confidence": _confidence,
     "robustness_effect_d": _effect(poor=True),
     "robustness_p_value": _p_value(poor=True),
     "latency_effect_d": _effect(poor=False),
@@ -201,6 +213,16 @@ def _mean_poor(runs: PhaseRuns) -> Floats:
     return np.asarray(found)
 
 
+def _mean_confidence(runs: PhaseRuns) -> Floats:
+    """Mean confidence of answers: of the canary where there is one, else of everybody; NaN where it has holes."""
+    found = []
+    for run in runs.runs:
+        alone = PhaseRuns((run,))
+        known = {} if none_recorded(alone) or holes(alone) else confidences(alone, "canary") or confidences(alone, "")
+        found.append(float(np.mean(list(known.values()))) if known else math.nan)
+    return np.asarray(found)
+
+
 _PER_RUN: Mapping[str, Callable[[PhaseRuns], Floats]] = {
     "rss_mb": _process_rss,
     "cpu_cores": _cpu_cores,
@@ -210,7 +232,13 @@ _PER_RUN: Mapping[str, Callable[[PhaseRuns], Floats]] = {
     "throughput_share": _share_served,
     "error_rate": _each("error_rate"),
     "robustness": _mean_poor,
+    "recall_confidence": _mean_confidence,
 }
+
+
+def measured_against(what: str) -> frozenset[str]:
+    """The measures that the client's record can hold against ``control``, or against another phase."""
+    return frozenset(_AGAINST_CONTROL if what == CONTROL else _PER_RUN)
 
 
 def against_phase(runs: PhaseRuns, reference: PhaseRuns | None, criterion: Criterion) -> Reading:

@@ -1,4 +1,4 @@
-"""Recall quality of two arms for the same questions: overlap of answers, gain on poor cues; and recall@k of one.
+"""Recall quality of two arms for the same questions: overlap, gain on poor cues, confidence; and recall@k of one.
 
 The question (which memory, asked with which cue) is the unit: both arms answer the same ones, and a paired bootstrap
 over questions bounds the mean (STATISTICS.md, "recall robustness, top-k overlap").
@@ -19,6 +19,7 @@ from harness.model import NO_INTERVAL, Estimate, Interval, Verdict
 ALPHA = 0.05
 FEWEST_QUESTIONS = 10
 _RESAMPLES = 4000
+_SAME = 1e-6  # what a confidence kept in 32 bits cannot tell apart
 _SEED = 20_251_120  # the same evidence gives the same bytes
 
 
@@ -87,6 +88,41 @@ def compare_robustness(
     return _answered(metric, sides[0], sides[1], value, (ends, wide), len(old), gain, verdict, said)
 
 
+def compare_confidence(
+    control: npt.ArrayLike,
+    canary: npt.ArrayLike,
+    margin: float = 0.05,
+    *,
+    metric: str = "confidence of answers",
+    alpha: float = ALPHA,
+) -> Comparison:
+    """Whether the canary is less sure of its answers (Task 015, ``AB_TEST_RECALL_QUALITY``): 0.05 is 5 % less.
+
+    ``control[i]`` and ``canary[i]`` are the mean confidence of each arm's answers to question ``i``, in [0, 1]; ratio
+    of means over the same questions, by paired bootstrap, and the upper bound of the decrease decides. Where the ratio
+    is the same for all a bootstrap sees no spread: one that differs, at worst by all of it, may have been missed.
+    """
+    old, new = np.asarray(control, dtype=np.float64), np.asarray(canary, dtype=np.float64)
+    needed = {"needed": FEWEST_QUESTIONS, "needed_unit": "questions"}
+    if len(old) != len(new):
+        return undecided(metric, f"{len(old)} and {len(new)} answers make no pairs", limit=margin, **needed)  # type: ignore[arg-type]
+    if why := _unfit(old, within=(0.0, 1.0)) or _unfit(new, within=(0.0, 1.0)):
+        return undecided(metric, why, limit=margin, **needed)  # type: ignore[arg-type]
+    if old.sum() <= 0:
+        return undecided(metric, "the control is sure of nothing at all: no ratio to it", limit=margin)
+    if np.ptp(old) < _SAME and np.ptp(new) < _SAME and abs(old[0] - new[0]) < _SAME:
+        return undecided(metric, "every answer is as sure as every other: nothing was measured", limit=margin)
+    value = 1 - float(new.sum() / old.sum())
+    if float(np.ptp(new - (1 - value) * old)) < _SAME:
+        missed = [1 - a ** (1 / len(old)) for a in (alpha, alpha / 2)]
+        ends, wide = (Interval(value - share, value + share) for share in missed)
+    else:
+        ends, wide = (Interval(-e.high, -e.low) for e in _ratio_bootstrap(old, new, (alpha, alpha / 2)))
+    verdict = decide(ends, "<", margin)
+    sides = [_mean_estimate(side, alpha, "") for side in (old, new)]
+    return _answered(metric, sides[0], sides[1], value, (ends, wide), len(old), margin, verdict, op="<")
+
+
 def per_question(questions: npt.ArrayLike, values: npt.ArrayLike) -> dict[int, float]:
     """The mean of the answers to each question, by its number."""
     asked, index = np.unique(np.asarray(questions, dtype=np.int64), return_inverse=True)
@@ -119,6 +155,7 @@ def _answered(
     limit: float,
     verdict: Verdict,
     said: str = "",
+    op: str = ">",
 ) -> Comparison:
     held = verdict is Verdict.INCONCLUSIVE
     needed = sample_to_decide(questions, value, ends[0], limit) if held else None
@@ -130,7 +167,7 @@ def _answered(
         Estimate(value, ends[0], "ratio", questions),
         ends[1],
         limit,
-        ">",
+        op,
         verdict,
         "absolute limit",
         needed,

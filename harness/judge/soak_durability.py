@@ -1,8 +1,10 @@
 """What a soak read back of what was acknowledged: counted row by row, each row judged by itself.
 
 A row says which version was acknowledged last when it was read (``acked``), which others a correct service may show
-(``allowed``: writes that overlapped the last one), and whether every later write was recorded too (``exact``). Between
-the recording windows the soak keeps no single writes, so a *later* version is no surprise unless ``exact`` says so.
+(``allowed``: writes that overlapped the last one, and those whose outcome is unknown, which may be applied at any later
+time), and whether every later write was recorded too (``exact``). Between the recording windows the soak keeps no
+single writes but those of unknown outcome, so a *later* version is no surprise unless ``exact`` says so. There is room
+for so many of them; ``unsure`` is the greatest version of one there was none for: nothing up to it is called stale.
 """
 
 from __future__ import annotations
@@ -10,6 +12,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from harness.model import Flag, Op, Outcome
 from harness.timeline.samples import Samples, pick
@@ -75,6 +80,8 @@ def classify(row: dict[str, Any], status: int) -> tuple[str, str]:
     if int(seen) == acked or int(seen) in row.get("allowed", ()):
         return "", ""
     if int(seen) < acked:
+        if int(seen) <= int(row.get("unsure", 0)):
+            return "", ""
         return "stale", f"shows version {seen}, acknowledged since: {acked}"
     if row.get("exact"):
         return "corrupted", f"shows version {seen}, which was never sent"
@@ -86,29 +93,41 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of one memory: the version acknowledged last, and every version it may show."""
+    """What is known of one memory: the version acknowledged last, and every version it may show.
+
+    ``unsure``: up to this version, writes of unknown outcome may have been forgotten.
+    """
 
     acked: int
     allowed: tuple[int, ...]
     exact: bool
+    unsure: int = 0
+
+    def as_row(self) -> dict[str, Any]:
+        """As a row of the read-back tells it."""
+        row = {"acked": self.acked, "allowed": list(self.allowed), "exact": self.exact}
+        return {**row, "unsure": self.unsure} if self.unsure else row
 
 
-def known_since(samples: Samples, since: float, *, preload: bool = False) -> dict[Pair, Known]:
+def known_since(samples: Samples, since: float, *, preload: bool = False, unsure: int = 0) -> dict[Pair, Known]:
     """What samples tell of memories written from ``since`` (monotonic) on, by (space, item).
 
-    ``preload`` takes in what was preloaded, for memories that were not written since. ``exact``: every write from
-    its last acknowledged one on is among the samples.
+    Among the samples must be every request that ended from ``since`` on, and every write of unknown outcome from
+    before it, but for some of versions up to ``unsure``. ``preload`` takes in what was preloaded, for memories that
+    were not written since. ``exact``: every write from its last acknowledged one on is among the samples.
     """
     stores = pick(samples, samples["op"] == int(Op.STORE))
-    known = _known(pick(stores, stores["sent"] >= since), exact=True)
+    known = _known(stores, stores["sent"] >= since, exact=True, unsure=unsure)
     if preload:
-        first = pick(stores, (stores["flags"] & int(Flag.PRELOAD)) != 0)
-        known = _known(first, exact=False) | known
+        known = _known(stores, (stores["flags"] & int(Flag.PRELOAD)) != 0, exact=False, unsure=unsure) | known
     return known
 
 
-def _known(stores: Samples, *, exact: bool) -> dict[Pair, Known]:
-    """The write acknowledged that was sent last, and all that it is not certain to have replaced."""
+def _known(stores: Samples, counted: npt.NDArray[np.bool_], *, exact: bool, unsure: int) -> dict[Pair, Known]:
+    """The write acknowledged that was sent last of those ``counted``, and all that it is not certain to have replaced.
+
+    That may be a write from before them: one that was under way when the last was sent, or was never acknowledged.
+    """
     last: dict[Pair, tuple[float, int]] = {}
     rows = list(
         zip(
@@ -118,16 +137,17 @@ def _known(stores: Samples, *, exact: bool) -> dict[Pair, Known]:
             stores["sent"].tolist(),
             stores["done"].tolist(),
             (stores["outcome"] == int(Outcome.OK)).tolist(),
+            counted.tolist(),
             strict=True,
         )
     )
-    for space, item, version, sent, _, acked in rows:
-        if acked and (sent, version) > last.get((space, item), (-math.inf, 0)):
+    for space, item, version, sent, _, acked, counts in rows:
+        if acked and counts and (sent, version) > last.get((space, item), (-math.inf, 0)):
             last[(space, item)] = (sent, version)
     allowed: dict[Pair, set[int]] = {pair: {version} for pair, (_, version) in last.items()}
-    for space, item, version, _, done, acked in rows:
+    for space, item, version, _, done, acked, _ in rows:
         pair = (space, item)
         # One never acknowledged may still be applied at any later time, so nothing certainly replaced it.
         if pair in last and (not acked or done >= last[pair][0]):
             allowed[pair].add(version)
-    return {pair: Known(last[pair][1], tuple(sorted(versions)), exact) for pair, versions in allowed.items()}
+    return {pair: Known(last[pair][1], tuple(sorted(versions)), exact, unsure) for pair, versions in allowed.items()}

@@ -30,6 +30,8 @@ class Reading(NamedTuple):
     rank: int = 0
     version: int = 0
     items: tuple[int, ...] = ()  # of our memories among the results, in their order
+    answered: bool = False  # a recall that was answered as one, with results or without
+    confidence: float = math.nan  # of a recall's answer as a whole, 0 to 1; NaN where it bore none that can be one
 
 
 _COHORTS = {"control": int(Cohort.CONTROL), "canary": int(Cohort.CANARY), "treatment": int(Cohort.CANARY)}
@@ -167,8 +169,9 @@ def _recall(answer: dict[str, Any], item: int, space: int) -> Reading:
                 else:
                     version = origin[1]
     found = int(Found.YES if rank else Found.NO)
-    reading = _with_metadata(answer.get("metadata"), outcome, flags, place, found, rank, version)
-    return reading._replace(items=tuple(items))
+    sure, bad = _confidence(answer.get("recall_confidence"))
+    reading = _with_metadata(answer.get("metadata"), outcome, flags | bad, place, found, rank, version)
+    return reading._replace(items=tuple(items), answered=True, confidence=sure)
 
 
 def _with_metadata(
@@ -231,6 +234,17 @@ def _within(value: Any) -> bool:
     if isinstance(value, dict):
         value = value.get("value")
     return isinstance(value, int | float) and not math.isnan(value) and 0.0 <= value <= 1.0
+
+
+def _confidence(value: Any) -> tuple[float, int]:
+    """An answer's confidence as a whole, and a flag where one was given that is no number in [0, 1]; NaN without."""
+    if value is None:
+        return math.nan, 0
+    if isinstance(value, dict):
+        value = value.get("value")
+    if isinstance(value, bool) or not _within(value):
+        return math.nan, int(Flag.INVALID_CONFIDENCE)
+    return float(value), 0
 
 
 def _small(value: Any) -> int:

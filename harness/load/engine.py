@@ -20,7 +20,7 @@ from harness.load.exchange import HttpPool, endpoint_of
 from harness.load.live import W_CONNECTS, W_IN_FLIGHT, W_NO_SLOT, W_SENT, W_TAKEN, LiveWriter
 from harness.load.payload import PRELOAD_VERSION, version_of
 from harness.load.plan import KEY_VARIABLE, ProcessPlan
-from harness.load.recording import AnswerWriter, SampleWriter
+from harness.load.recording import AnswerWriter, RequestWriter
 from harness.load.source import source_of
 from harness.load.truth import ASKED, panel_stride
 from harness.model import Cue, Flag, Op, Outcome
@@ -44,7 +44,7 @@ class Engine:
         self._stream = self._source.stream
         self._pool = HttpPool(endpoint)
         self._timeout_s = plan.workload.request_timeout_s
-        self._samples = SampleWriter(plan.samples_path)
+        self._samples = RequestWriter(plan.samples_path)
         self._answers = AnswerWriter(plan.answers_path)
         self._stride = panel_stride(plan.workload)
         self._live = LiveWriter(plan.live_path)
@@ -53,6 +53,7 @@ class Engine:
         self._t0 = math.inf
         self._stop_at = math.inf
         self._in_flight = 0
+        self._storing: dict[int, tuple[Planned, int, float, float, int]] = {}
         self.waiting_slots = 0
         self.on_request: Callable[[Op, Outcome, float], None] | None = None
         self._beat()
@@ -62,9 +63,21 @@ class Engine:
         self._source.warm()
         gevent.spawn(self._pulse)
 
-    def keep_samples(self, on: bool) -> None:
-        """Whether requests leave raw samples (counters and histograms always count them)."""
-        self._samples.keeping = self._answers.keeping = on
+    def keep_samples(self, on: bool) -> int:
+        """Whether requests leave raw samples (counters and histograms always count them).
+
+        A write may take effect long after it was sent: those of unknown outcome from before are among the samples
+        once they are kept, and those in flight (as cancelled) when they no longer are. Gives the greatest version of
+        a write of unknown outcome that is not: there was no room for it; 0 where there was for all.
+        """
+        if self._samples.keeping and not on:
+            now = time.monotonic()
+            for arrival, version, intended, sent, flags in self._storing.values():
+                self._sample(arrival, version, intended, sent, now, flags, 0, _NOTHING)
+        self._samples.keep(on)
+        self._answers.keeping = on
+        self._samples.flush()
+        return self._samples.forgotten
 
     # -- the load -----------------------------------------------------------------------------------------------
 
@@ -113,6 +126,8 @@ class Engine:
         reading = _NOTHING
         self._in_flight += 1
         words[W_IN_FLIGHT] = self._in_flight
+        if arrival[2] == Op.STORE:
+            self._storing[arrival[0]] = (arrival, version, intended, sent, flags)
         try:
             status, body, fresh = self._pool.exchange(request, self._timeout_s)
             done = time.monotonic()
@@ -127,6 +142,7 @@ class Engine:
             # A greenlet killed in flight (GreenletExit) passes here too: its request was sent and must be recorded.
             self._in_flight -= 1
             words[W_IN_FLIGHT] = self._in_flight
+            self._storing.pop(arrival[0], None)
             self._record(arrival, version, intended, sent, done or time.monotonic(), flags, status, reading)
         return reading, status, body
 
@@ -141,7 +157,7 @@ class Engine:
         status: int,
         reading: Reading,
     ) -> None:
-        sequence, _, op, user, item, space, cue = arrival
+        sequence, _, op, _, item, _, cue = arrival
         live = self._live
         if not flags & _PRELOAD:
             live.count(op, reading.outcome)
@@ -150,7 +166,25 @@ class Engine:
                 live.service[op].record(done - sent)
             if self.on_request is not None:
                 self.on_request(Op(op), Outcome(reading.outcome), done - intended)
-        self._samples.append(
+        if self._samples.keeping or (op == Op.STORE and reading.outcome not in _CERTAIN):
+            self._sample(arrival, version, intended, sent, done, flags, status, reading)
+        if self._stride and item % self._stride == 0 and cue in ASKED and reading.answered:
+            self._answers.answer(sequence, reading.items, reading.confidence)
+
+    def _sample(
+        self,
+        arrival: Planned,
+        version: int,
+        intended: float,
+        sent: float,
+        done: float,
+        flags: int,
+        status: int,
+        reading: Reading,
+    ) -> None:
+        sequence, _, op, user, item, space, cue = arrival
+        write = self._samples.append if self._samples.keeping else self._samples.hold
+        write(
             intended,
             sent,
             done,
@@ -173,8 +207,6 @@ class Engine:
             reading.rank,
             version if op == Op.STORE else reading.version,
         )
-        if reading.items and self._stride and item % self._stride == 0 and cue in ASKED:
-            self._answers.answer(sequence, reading.items)
 
     def stop(self, stop_at: float) -> int:
         """End the load: arrivals due from ``stop_at`` on are not sent. Gives the number due but never sent.
@@ -290,6 +322,7 @@ class Engine:
         self._live.words[W_CONNECTS] = self._pool.connects
 
 
+_CERTAIN = frozenset({Outcome.OK, Outcome.REFUSED})  # a refused connection carried nothing to the target
 _HOPELESS = frozenset(
     {
         Outcome.HTTP_4XX,

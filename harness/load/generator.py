@@ -67,8 +67,7 @@ class Generator:
                 self._engine.start(float(command["t0"]))
                 say({"started": True})
             case "samples":
-                self._engine.keep_samples(bool(command["on"]))
-                say({"samples": bool(command["on"])})
+                say({"samples": self._engine.keep_samples(bool(command["on"]))})
             case "stop":
                 unsent = self._engine.stop(float(command["at"]))
                 cpu_s = time.process_time() - self._cpu_at_start

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import struct
+from collections import deque
 from pathlib import Path
 
 from harness.errors import RecordError
 from harness.timeline import answers
 from harness.timeline.samples import MAGIC, PACKER
+
+HELD = 65_536  # 7 MB at most, whatever befalls the target and for however long
 
 
 class SampleWriter:
@@ -47,16 +50,44 @@ class SampleWriter:
         os.close(self._fd)
 
 
+class RequestWriter(SampleWriter):
+    """Samples of requests, with what may still change a memory while no samples are kept.
+
+    A write whose outcome is unknown (it timed out, its connection broke) may be applied at any later time. So while
+    samples are not kept the last :data:`HELD` of these are held, and written once they are kept again: whoever reads
+    memories back then knows of them. :attr:`forgotten` is the greatest version among those there was no room for.
+    """
+
+    def __init__(self, path: Path, most: int = HELD) -> None:
+        super().__init__(path)
+        self._held: deque[bytes] = deque()
+        self._most = most
+        self.forgotten = 0
+
+    def hold(self, *fields: float) -> None:
+        """One write of unknown outcome, while samples are not kept."""
+        if len(self._held) >= self._most:
+            self.forgotten = max(self.forgotten, PACKER.unpack(self._held.popleft())[-1])
+        self._held.append(self._pack(*fields))
+
+    def keep(self, on: bool) -> None:
+        """Keep samples from here on, or not; what was held is written where they are."""
+        self.keeping = on
+        if on:
+            self._buffer += b"".join(self._held)
+            self._held.clear()
+
+
 class AnswerWriter(SampleWriter):
-    """Appends which memories an answer named (:mod:`harness.timeline.answers`)."""
+    """Appends which memories an answer named, and its confidence (:mod:`harness.timeline.answers`)."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, answers.MAGIC, answers.PACKER)
 
-    def answer(self, sequence: int, items: tuple[int, ...]) -> None:
-        """One answer: its request's place in the schedule, and the first results."""
+    def answer(self, sequence: int, items: tuple[int, ...], confidence: float) -> None:
+        """One answer: its request's place in the schedule, the first results, its confidence (0 to 1, or NaN)."""
         kept = items[: answers.KEPT]
-        self.append(sequence, len(kept), *kept, *_FILL[len(kept) :])
+        self.append(sequence, len(kept), *kept, *_FILL[len(kept) :], confidence)
 
 
 _FILL = (answers.NONE,) * answers.KEPT

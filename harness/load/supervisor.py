@@ -209,11 +209,15 @@ class LoadSupervisor:
         self._t0 = t0
         return t0
 
-    def keep_samples(self, on: bool) -> None:
-        """Turn raw samples on or off (a soak keeps them in drill windows only); counts go on either way."""
+    def keep_samples(self, on: bool) -> int:
+        """Turn raw samples on or off (a soak keeps them in drill windows only); counts go on either way.
+
+        Writes of unknown outcome from before are among the samples once they are on. Gives the greatest version of
+        one that is not, as there was no room for it; 0 where all are.
+        """
         self.get_ready()
         self._tell_all({"do": "samples", "on": on})
-        self._expect_all("samples", _END_S)
+        return max(int(version) for version in self._expect_all("samples", _END_S))
 
     def live(self) -> LiveStats:
         """Counts and histograms since the start of the arrivals; cheap (about a millisecond), from any thread."""

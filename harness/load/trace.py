@@ -203,7 +203,7 @@ def read_trace_answer(op: int, status: int, body: bytes, item: int, space: int, 
     """As :func:`~harness.load.answers.read_answer`, where nothing is expected to be found."""
     reading = read_answer(op, status, body, item, space, version)
     if op in (Op.RECALL, Op.EMBEDDING_SEARCH):
-        return reading._replace(found=int(Found.NOT_ASKED), rank=0)
+        return reading._replace(found=int(Found.NOT_ASKED), rank=0, answered=False)  # nobody is asked it twice
     return reading
 
 

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from harness.reference import worse_recall
 from harness.reference.blending import Item
 from harness.reference.consolidation import Consolidator
 from harness.reference.core import Core
@@ -179,7 +180,7 @@ class MemoryApi:
         self._leak_across_spaces(recalled, memories)
         written: dict[str, object] = {
             "memories": memories,
-            "recall_confidence": {"value": best, "category": category(best)},
+            **worse_recall.confidence_of(best, recalled.cohort, self._core.defects),
             "query_analysis": {
                 "cue_type": "text" if cue.vector is None else "embedding",
                 "understood_as": cue.text,

@@ -113,6 +113,8 @@ TABLE: tuple[Defect, ...] = (
     _share("coherence_low", "concepts have this share of the coherence they should have", 0.7),
     _share("consolidation_fails", "this share of consolidation runs fails", 0.2),
     Defect("metrics_gone", "dual-memory metrics are never exported"),
+    _share("canary_unsure", "a canary recall is this share less sure of its answer as a whole", 0.2),
+    Defect("confidence_gone", "a recall's answer bears no confidence as a whole"),
 )
 _BY_NAME = {defect.name: defect for defect in TABLE}
 

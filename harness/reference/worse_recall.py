@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.reference.blending import Blend, Item
 from harness.reference.defects import Defects
 from harness.reference.space import Hits, Space
+from harness.reference.wire import category
 
 
 def overlooked(hits: Hits, defects: Defects) -> Hits:
@@ -29,6 +30,15 @@ def spoil(space: Space, result: Blend, defects: Defects) -> None:
         result.completed = True
     if defects.on("quality_overlap"):
         result.items = [_other(space, result, item, defects) for item in result.items]
+
+
+def confidence_of(best: float, cohort: str, defects: Defects) -> dict[str, object]:
+    """``recall_confidence``, how sure the answer as a whole is; nothing where a defect leaves it out."""
+    if defects.on("confidence_gone"):
+        return {}
+    if cohort == "canary" and defects.on("canary_unsure"):
+        best *= 1.0 - defects.magnitude("canary_unsure")
+    return {"recall_confidence": {"value": best, "category": category(best)}}
 
 
 def _other(space: Space, result: Blend, item: Item, defects: Defects) -> Item:

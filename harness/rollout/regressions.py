@@ -33,6 +33,8 @@ KINDS = {
         Regression("crash", ("crash_after=8",), "the process ends without a word"),
         Regression("flags", ("flag_ignored",), "flag changes are accepted and change nothing"),
         Regression("metrics", ("metrics_gone",), "the dual-memory metrics are gone"),
+        Regression("confidence", ("canary_unsure=0.2",), "the canary is 20 % less sure of its answers"),
+        Regression("confidence-gone", ("confidence_gone",), "answers bear no confidence"),
         Regression("cohort", ("cohort_skew=0.4",), "the cohort holds 40 % of the users it should"),
     )
 }

@@ -178,7 +178,7 @@ class SoakRun:
         begun = load.start()
         self._origin = begun - self._start_of_segment(begun)
         now = self._clock.now()
-        self._windows = SampleWindows(self.plan, load, self._samples, self._read_back, begun)
+        self._windows = SampleWindows(self.plan, load, self._samples, self._read_back, begun, self._clock)
         self._due = _Due(
             poll=now,
             interval=begun + self.plan.interval_s,

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness.clock import Clock
 from harness.engram.client import EngramClient
 from harness.errors import TargetAnswerInvalid, TargetError, TargetRefused
 from harness.judge.soak_durability import Known, Pair, known_since
@@ -40,8 +42,7 @@ class ReadBack:
         """
         chosen = self._draw.sample(sorted(known), min(most, len(known)))
         for pair in chosen:
-            known_now = known[pair]
-            self._read(pair, Known(known_now.acked, known_now.allowed, exact=False), "sample", at_s())
+            self._read(pair, replace(known[pair], exact=False), "sample", at_s())
         return len(chosen)
 
     def everything(self, items: int, phase: str, at_s: Callable[[], float]) -> int:
@@ -54,7 +55,7 @@ class ReadBack:
     def _read(self, pair: Pair, known: Known, phase: str, at_s: float) -> None:
         space, item = pair
         row: Row = {"phase": phase, "by": "id", "at_s": at_s, "space": space, "item": item}
-        row |= {"acked": known.acked, "allowed": list(known.allowed), "exact": known.exact}
+        row |= known.as_row()
         try:
             found = self._client.memory(memory_id(item), None if self._spaces == 1 else space_name(space, self._spaces))
         except TargetRefused as error:
@@ -84,7 +85,7 @@ def final_rows(verify: Path, known: dict[Pair, Known], at_s: float) -> Iterable[
             yield {**row, "rank": line.get("rank", 0)}
             continue
         about = known.get(pair, Known(0, (), exact=False))
-        row |= {"acked": about.acked, "allowed": list(about.allowed), "exact": about.exact}
+        row |= about.as_row()
         yield {**row, "seen_item": line.get("seen_item"), "seen_version": line.get("seen_version")}
 
 
@@ -94,16 +95,20 @@ class SampleWindows:
     The plan says how often; the last window lasts to the end, so that the full read-back knows every version.
     """
 
-    def __init__(self, plan: SoakPlan, load: LoadSupervisor, samples: Path, reader: ReadBack, begun: float) -> None:
+    def __init__(
+        self, plan: SoakPlan, load: LoadSupervisor, samples: Path, reader: ReadBack, begun: float, clock: Clock
+    ) -> None:
         record = plan.scenario.record
         self._plan = plan
         self._load = load
         self._samples = samples
         self._reader = reader
+        self._clock = clock
         self._every_s = plan.real(record.read_back_every_s, LEAST_READ_BACK_S)
         self._window_s = plan.real(record.read_back_window_s, LEAST_READ_BACK_WINDOW_S)
         self._next = begun + self._every_s
         self._open_since: float | None = None
+        self._unsure = 0
         self.final_since = math.inf
 
     def look(self, now: float, left_s: float, at_s: Callable[[], float]) -> bool:
@@ -111,19 +116,22 @@ class SampleWindows:
         if math.isfinite(self.final_since):
             return False
         if left_s <= self._plan.final_window_s:
-            self._load.keep_samples(True)
-            self.final_since = self._open_since if self._open_since is not None else now
+            self.final_since = self._open_since if self._open_since is not None else self._open()
             return True
         if self._open_since is None and now >= self._next:
-            self._load.keep_samples(True)
-            self._open_since = now
+            self._open_since = self._open()
             self._next = max(self._next + self._every_s, now + self._every_s / 2)
         elif self._open_since is not None and now >= self._open_since + self._window_s:
             self._load.keep_samples(False)
-            known = known_since(read_all_samples(self._samples), self._open_since)
+            known = known_since(read_all_samples(self._samples), self._open_since, unsure=self._unsure)
             self._reader.sample(known, self._plan.scenario.record.read_back_sample, at_s)
             self._open_since = None
         return False
+
+    def _open(self) -> float:
+        """Keep samples; the instant from which on every request that ends is among them."""
+        self._unsure = self._load.keep_samples(True)
+        return self._clock.now()
 
     @property
     def due(self) -> float:
@@ -132,4 +140,5 @@ class SampleWindows:
 
     def final(self) -> dict[Pair, Known]:
         """What is known of every memory at the end of this segment."""
-        return known_since(read_all_samples(self._samples), self.final_since, preload=True)
+        samples = read_all_samples(self._samples)
+        return known_since(samples, self.final_since, preload=True, unsure=self._unsure)

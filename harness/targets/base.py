@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -223,14 +224,25 @@ class Target(ABC):
         if self.process is None or not self.process.send(signal.SIGKILL):
             raise TargetError("the target has no process of ours to kill", where=self.base_url)
 
-    def restart(self, *, kill: bool = False) -> None:
-        """Stop (with SIGKILL where ``kill``) and start again on the same data. Not every target can."""
+    def restart(self, *, kill: bool = False, cancel: threading.Event | None = None) -> None:
+        """Stop (with SIGKILL where ``kill``) and start again on the same data. Not every target can.
+
+        ``cancel``, once set, ends the waiting where the target can leave it; it is down then, and
+        :class:`TargetError` is raised.
+        """
         raise TargetNotOwned(f"the {self.name} target cannot be restarted from here", where=self.base_url)
 
-    def restart_with(self, *, config_text: str | None = None, env: Mapping[str, str] | None = None) -> None:
+    def restart_with(
+        self,
+        *,
+        config_text: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> None:
         """Restart on the same data with another configuration or environment; the next :meth:`restart` undoes that.
 
-        Raises :class:`TargetError` with what it said where it refuses to start: it is down then.
+        Raises :class:`TargetError` with what it said where it refuses to start: it is down then. ``cancel``: as of
+        :meth:`restart`.
         """
         raise TargetNotOwned(f"the {self.name} target cannot be restarted from here", where=self.base_url)
 

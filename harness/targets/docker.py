@@ -7,6 +7,7 @@ seen, their data are a directory of ours, and they are started again on it at th
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -233,20 +234,28 @@ class DockerTarget(Target):
         if environment is not None:
             environment.down(grace_s=self._stop_grace_s)
 
-    def restart(self, *, kill: bool = False) -> None:
+    def restart(self, *, kill: bool = False, cancel: threading.Event | None = None) -> None:
         """End Engram's container and start another on the same data and port; where it does not start, it is down."""
-        self._again(self._config_text, {}, kill=kill)
+        self._again(self._config_text, {}, kill=kill, cancel=cancel)
 
-    def restart_with(self, *, config_text: str | None = None, env: Mapping[str, str] | None = None) -> None:
-        self._again(self._config_text if config_text is None else config_text, env or {}, kill=False)
+    def restart_with(
+        self,
+        *,
+        config_text: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> None:
+        self._again(self._config_text if config_text is None else config_text, env or {}, kill=False, cancel=cancel)
 
-    def _again(self, config_text: str | None, env: Mapping[str, str], *, kill: bool) -> None:
+    def _again(
+        self, config_text: str | None, env: Mapping[str, str], *, kill: bool, cancel: threading.Event | None
+    ) -> None:
         environment, port = self._running(), int(self.base_url.rsplit(":", 1)[1])
         environment.stop_part(ENGRAM, grace_s=None if kill else self._stop_grace_s)
         self._process = None
         # Only now: the file is mounted into the one before.
         recipe = self._engram_recipe(environment.scratch, environment.name, config_text, env)
-        environment.again(ENGRAM, replace(recipe, host_port=port), grace_s=None)
+        environment.again(ENGRAM, replace(recipe, host_port=port), grace_s=None, cancel=cancel)
         self._look()
 
     def _look(self) -> None:

@@ -149,17 +149,19 @@ class Environment:
         log = self._folder / ("target.log" if name == "engram" else f"{name}.log")
         return Part(recipe, named_by(self.name, name), labels(self.name), self._network, log)
 
-    def _start(self, name: str) -> None:
+    def _start(self, name: str, cancel: threading.Event | None = None) -> None:
         part = self._parts[name]
         part.start()
-        self._wait_until_ready(name, part)
+        self._wait_until_ready(name, part, cancel or threading.Event())
         self.urls[name] = part.url
         self.described[name] = {"image": part.recipe.image, "id": part.image_id, "container": part.name}
 
-    def _wait_until_ready(self, name: str, part: Part) -> None:
+    def _wait_until_ready(self, name: str, part: Part, cancel: threading.Event) -> None:
         deadline = self._clock.now() + self._timeout_s
         why = "it was not asked yet"
         while self._clock.now() < deadline and not self._ending.is_set():
+            if cancel.is_set():
+                raise _failed(name, part, "is not waited for: its start was given up")
             ended = part.ended()
             if ended:
                 raise _failed(name, part, f"{ended} before it was ready")
@@ -175,14 +177,17 @@ class Environment:
         if not self._ending.is_set():
             raise _failed(name, part, f"is not ready after {self._timeout_s:g} s: {why}")
 
-    def again(self, name: str, recipe: Recipe, *, grace_s: float | None) -> None:
-        """End a part and start it anew by ``recipe``; where it does not start, it is down and may be started again."""
+    def again(self, name: str, recipe: Recipe, *, grace_s: float | None, cancel: threading.Event | None = None) -> None:
+        """End a part and start it anew by ``recipe``; where it does not start, it is down and may be started again.
+
+        ``cancel``, once set, ends the waiting for it; it is down then.
+        """
         self.stop_part(name, grace_s=grace_s)
         deadline = self._clock.now() + _REBIND_S
         while True:
             self._parts[name] = self._part(name, recipe)
             try:
-                self._start(name)
+                self._start(name, cancel)
                 return
             except HarnessError as error:
                 self.stop_part(name, grace_s=None)

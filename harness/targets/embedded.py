@@ -123,10 +123,14 @@ class EmbeddedTarget(Target):
         """
         if self._child is not None:
             raise TargetError("the embedded target is already started", where=self._url or "")
+        self._up(threading.Event())
+
+    def _up(self, cancel: threading.Event) -> None:
         self._require_free_port()
         try:
+            _require_wanted(cancel)
             self._launch()
-            self._wait_until_ready()
+            self._wait_until_ready(cancel)
         except BaseException:  # Ctrl-C included: whatever was started ends here
             self._end(kill=True)
             if not self._restarting:  # what refuses to start on its data may still start on them when healed
@@ -136,27 +140,37 @@ class EmbeddedTarget(Target):
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL after the grace period; temporary data are removed. Idempotent."""
-        self._end(kill=False)
+        self._end()
         self._remove_scratch()
         self._release()
 
-    def restart(self, *, kill: bool = False) -> None:
-        """End it and start it again on the same data and port; where it does not start, it is down and keeps both."""
+    def restart(self, *, kill: bool = False, cancel: threading.Event | None = None) -> None:
+        """End it and start it again on the same data and port; where it does not start, it is down and keeps both.
+
+        With ``cancel`` set, it is ended by SIGKILL and not waited for.
+        """
         port, self._restarting = self._port, True
         self._port = self._port_now()
+        cancel = cancel or threading.Event()
         try:
-            self._end(kill=kill)
-            self.start()
+            self._end(kill=kill, cancel=cancel)
+            self._up(cancel)
         finally:
             self._port, self._restarting = port, False
 
-    def restart_with(self, *, config_text: str | None = None, env: Mapping[str, str] | None = None) -> None:
+    def restart_with(
+        self,
+        *,
+        config_text: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> None:
         usual = self._config_text, self._env
         if config_text is not None:
             self._config_text = config_text
         self._env = {**self._env, **(env or {})}
         try:
-            self.restart()
+            self.restart(cancel=cancel)
         finally:
             self._config_text, self._env = usual
 
@@ -260,12 +274,12 @@ class EmbeddedTarget(Target):
             pass  # it died already; the wait for readiness says so with its log
         self._starts += 1
 
-    def _wait_until_ready(self) -> None:
-        never = threading.Event()
+    def _wait_until_ready(self, cancel: threading.Event) -> None:
         port_file = self._folder / "target.port"
         deadline = self._clock.now() + self._start_timeout_s
         why = "it wrote no port file"
         while self._clock.now() < deadline:
+            _require_wanted(cancel)
             self._require_running()
             port = _read_port(port_file)
             if port is not None:
@@ -278,7 +292,7 @@ class EmbeddedTarget(Target):
                     why = "/health says it is unfit"
                 except (TargetUnreachable, TargetRefused, TargetAnswerInvalid) as error:
                     why = error.what
-            self._clock.wait(never, _POLL_S)
+            self._clock.wait(cancel, _POLL_S)
         raise self._failed(f"not ready after {self._start_timeout_s:g} s: {why}")
 
     def _serves(self) -> bool:
@@ -299,7 +313,7 @@ class EmbeddedTarget(Target):
         tail = self.log_tail(12)
         return TargetError(f"the embedded target {what}" + (f"; its log ends:\n{tail}" if tail else ""), where="start")
 
-    def _end(self, *, kill: bool) -> None:
+    def _end(self, *, kill: bool = False, cancel: threading.Event | None = None) -> None:
         child = self._child
         if child is None:
             return
@@ -307,10 +321,7 @@ class EmbeddedTarget(Target):
             child.stdin.close()
         if child.poll() is None and not kill:
             child.terminate()
-            try:
-                child.wait(self._stop_grace_s)
-            except subprocess.TimeoutExpired:
-                kill = True
+            _wait_for(child, self._stop_grace_s, cancel)
         if child.poll() is None:
             child.kill()
         child.wait()
@@ -328,6 +339,23 @@ class EmbeddedTarget(Target):
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
+
+
+def _require_wanted(cancel: threading.Event) -> None:
+    if cancel.is_set():
+        raise TargetError("the embedded target's start was given up", where="start")
+
+
+def _wait_for(child: subprocess.Popen[bytes], grace_s: float, cancel: threading.Event | None) -> None:
+    """Wait until it has ended, for ``grace_s`` or until ``cancel`` is set."""
+    for _ in range(max(1, round(grace_s / _POLL_S))):
+        if cancel is not None and cancel.is_set():
+            return
+        try:
+            child.wait(_POLL_S)
+            return
+        except subprocess.TimeoutExpired:
+            continue
 
 
 def _read_port(path: Path) -> int | None:

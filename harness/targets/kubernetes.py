@@ -214,10 +214,11 @@ class KubernetesTarget(Target):
         self.require_owned()
         self._delete(grace_s=0)
 
-    def restart(self, *, kill: bool = False) -> None:
+    def restart(self, *, kill: bool = False, cancel: threading.Event | None = None) -> None:
         """Delete the pod unless it is gone, and go on with the one its controller starts instead.
 
-        Raises :class:`TargetError` where none is ready in time.
+        That one cannot be done without, so ``cancel`` ends nothing. Raises :class:`TargetError` where none is ready in
+        time.
         """
         self.require_owned()
         ours = self._here()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,11 +79,17 @@ class WrappedTarget(Target):
     def kill(self) -> None:
         self._inner.kill()
 
-    def restart(self, *, kill: bool = False) -> None:
-        self._inner.restart(kill=kill)
+    def restart(self, *, kill: bool = False, cancel: threading.Event | None = None) -> None:
+        self._inner.restart(kill=kill, cancel=cancel)
 
-    def restart_with(self, *, config_text: str | None = None, env: Mapping[str, str] | None = None) -> None:
-        self._inner.restart_with(config_text=config_text, env=env)
+    def restart_with(
+        self,
+        *,
+        config_text: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> None:
+        self._inner.restart_with(config_text=config_text, env=env, cancel=cancel)
 
     def client(self, timeout_s: float = 5.0) -> EngramClient:
         return self._inner.client(timeout_s)
@@ -101,3 +108,23 @@ class WrappedTarget(Target):
 
     def require_same(self) -> None:
         self._inner.require_same()
+
+
+class HurriedTarget(WrappedTarget):
+    """A target whose restarts are given up once ``cancel`` is set: what is to be healed at once need not get ready."""
+
+    def __init__(self, inner: Target, cancel: threading.Event) -> None:
+        super().__init__(inner)
+        self._cancel = cancel
+
+    def restart(self, *, kill: bool = False, cancel: threading.Event | None = None) -> None:
+        self._inner.restart(kill=kill, cancel=cancel or self._cancel)
+
+    def restart_with(
+        self,
+        *,
+        config_text: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> None:
+        self._inner.restart_with(config_text=config_text, env=env, cancel=cancel or self._cancel)

@@ -1,8 +1,12 @@
 """What recalls returned, for a panel of questions, and what they should have returned.
 
-A question is a memory, its space, and the cue it is asked with. Which memories were returned is kept for a panel of
-them (every n-th item), so that a record grows by a bounded amount and both cohorts answer the same questions.
-``truth.bin`` holds the memories nearest to each cue, by brute force over what was acknowledged. The judge reads both.
+A question is a memory, its space, and the cue it is asked with. Which memories were returned, and how sure the service
+was of its answer, is kept for a panel of them (every n-th item), so that a record grows by a bounded amount and both
+cohorts answer the same questions. ``truth.bin`` holds the memories nearest to each cue, by brute force over what was
+acknowledged. The judge reads both.
+
+Version 1 of the answers kept no confidence, and no answer without a memory of ours. It is still read; its confidences
+are NaN, which is no data.
 """
 
 from __future__ import annotations
@@ -17,10 +21,13 @@ from harness.errors import RecordError, RecordTooNew
 
 KEPT = 10  # results kept of an answer
 NEAREST = 20  # nearest memories kept of a question: more than KEPT, so that near ties can be told
-MAGIC = b"ENGRANS1"
+MAGIC = b"ENGRANS2"
+MAGIC_OF_1 = b"ENGRANS1"
 TRUTH_MAGIC = b"ENGRTRU1"
 NONE = 0xFFFFFFFF
-ANSWER = np.dtype([("sequence", "<u4"), ("count", "u1"), ("items", "<u4", (KEPT,))])
+ANSWER_OF_1 = np.dtype([("sequence", "<u4"), ("count", "u1"), ("items", "<u4", (KEPT,))])
+# confidence: of the answer as a whole (``recall_confidence``), 0 to 1; NaN where it bore none
+ANSWER = np.dtype([("sequence", "<u4"), ("count", "u1"), ("items", "<u4", (KEPT,)), ("confidence", "<f4")])
 TRUTH = np.dtype(
     [
         ("space", "<u2"),
@@ -31,7 +38,7 @@ TRUTH = np.dtype(
         ("nearness", "<f4", (NEAREST,)),  # cosine to the cue, largest first
     ]
 )
-PACKER = struct.Struct(f"<IB{KEPT}I")
+PACKER = struct.Struct(f"<IB{KEPT}If")
 TRUTH_FILE = "truth.bin"
 assert PACKER.size == ANSWER.itemsize
 
@@ -51,7 +58,7 @@ def no_truth() -> Truth:
 
 def read_answers(folder: Path) -> Answers:
     """All ``answers-*.bin`` of a folder, by sequence; records of before there were any have none."""
-    parts = [_read(path, MAGIC, ANSWER) for path in sorted(folder.glob("answers-*.bin"))]
+    parts = [_read_answers(path) for path in sorted(folder.glob("answers-*.bin"))]
     merged = np.concatenate(parts) if parts else no_answers()
     return merged[np.argsort(merged["sequence"], kind="stable")]
 
@@ -71,11 +78,30 @@ def write_truth(folder: Path, truth: Truth) -> None:
         raise RecordError(f"cannot write the true answers: {error.strerror}", where=str(path)) from error
 
 
+def _read_answers(path: Path) -> Answers:
+    raw = _bytes_of(path)
+    if not raw.startswith(MAGIC_OF_1):
+        return _rows(raw, path, MAGIC, ANSWER)
+    old = _rows(raw, path, MAGIC_OF_1, ANSWER_OF_1)
+    found = np.zeros(len(old), dtype=ANSWER)
+    for name in ("sequence", "count", "items"):
+        found[name] = old[name]
+    found["confidence"] = np.nan
+    return found
+
+
 def _read(path: Path, magic: bytes, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
+    return _rows(_bytes_of(path), path, magic, dtype)
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
-        raw = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise RecordError(f"cannot read: {error.strerror}", where=str(path)) from error
+
+
+def _rows(raw: bytes, path: Path, magic: bytes, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
     if len(raw) < len(magic):
         return np.zeros(0, dtype=dtype)
     if not raw.startswith(magic):

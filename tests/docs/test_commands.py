@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,14 @@ def test_every_command_is_one_we_have_with_options_it_takes(file: str) -> None:
         f"{b.name}: {' '.join(words)}: {why}" for b in blocks for words in b.commands() if (why := complaint(words))
     ]
     assert not wrong, wrong
+
+
+def test_the_readme_names_every_target_that_make_help_lists() -> None:
+    said = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    targets = re.findall(r"(?m)^([\w-]+):", said)
+    assert {"drills", "docs-commands", "fail-closed"} <= set(targets)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert not [name for name in targets if not re.search(rf"`?make {re.escape(name)}(?![\w-])", readme)]
 
 
 def test_what_is_only_parsed_here_is_run_by_make_docs_commands_or_needs_a_cluster() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from harness.faults.catalogue import FAULTS
 from tests.doses.catalogue import DOSES, Dose
 from tests.doses.trial import HONEST, LIES, Bench, Row
+from tests.provenance import Provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "doses.md"
@@ -56,18 +57,19 @@ def untried() -> list[str]:
     return sorted({fault.kind for fault in FAULTS} - {dose.fault.kind for dose in DOSES} - {"no_fault"})
 
 
-def document(text: str, rows: Sequence[Row], unable: Sequence[str], took_s: float) -> str:
-    """The whole of ``docs/doses.md``."""
+def document(text: str, rows: Sequence[Row], unable: Sequence[str], took_s: float, where: str) -> str:
+    """The whole of ``docs/doses.md``; ``where`` says what machine and commit."""
     lies = [row for row in rows if row.lie != HONEST]
     fooled = sum(not row.good for row in lies)
     cannot = "\n\nThis machine cannot do: " + "; ".join(unable) + "." if unable else ""
     return (
         "# Injectors that lie\n\n"
-        f"Written by `make doses` ({took_s / 60:.0f} min): every fault of the catalogue put into a live reference "
-        "Engram by its own injector, and by four that answer as if they were it: one does nothing, one puts half of "
-        "the dose in, one acts on another target, one acts after the time in which the effect has to be seen. The "
-        "verdict is the judge's, of a case that passes but for what this injection recorded: PASS in the honest "
-        "column, where the same observer sees the fault act and go, and never in the others.\n\n"
+        f"Written by `make doses` ({took_s / 60:.0f} min, {took_s / max(1, len(rows)):.1f} s a trial). {where}\n\n"
+        "Every fault of the catalogue is put into a live reference Engram by its own injector, and by four that answer "
+        "as if they were it: one does nothing, one puts half of the dose in, one acts on another target, one acts "
+        "after the time in which the effect has to be seen. The verdict is the judge's, of a case that passes but for "
+        "what this injection recorded: PASS in the honest column, where the same observer sees the fault act and go, "
+        "and never in the others.\n\n"
         f"{len(lies)} false injections, {fooled} not told; {len(rows) - len(lies)} honest ones.\n\n"
         f"{text}{cannot}\n"
     )
@@ -83,7 +85,7 @@ def main() -> int:
     started = time.monotonic()
     rows: list[Row] = []
     unable: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="engram-doses-") as folder:
+    with tempfile.TemporaryDirectory(prefix="engram-doses-") as folder, Provenance() as machine:
         for found in trials(doses, Path(folder)):
             if isinstance(found, str):
                 unable.append(found)
@@ -91,10 +93,14 @@ def main() -> int:
                 continue
             rows.append(found)
             mark = "" if found.good else "BAD "
-            print(f"{mark}{found.fault} · {found.lie} · {found.verdict} · {found.evidence}", flush=True)
+            took = f"{found.took_s:.1f} s"
+            print(f"{mark}{found.fault} · {found.lie} · {found.verdict} · {took} · {found.evidence}", flush=True)
     print(summary(rows, doses))
+    print(machine.sentence)
     if given.document:
-        DOCUMENT.write_text(document(summary(rows, doses), rows, unable, time.monotonic() - started), encoding="utf-8")
+        took_s = time.monotonic() - started
+        text = document(summary(rows, doses), rows, unable, took_s, machine.sentence)
+        DOCUMENT.write_text(text, encoding="utf-8")
     return 0 if rows and all(row.good for row in rows) else 1
 
 

@@ -54,4 +54,4 @@ def test_what_is_not_as_it_must_be_is_bold() -> None:
         "-",
         "**NOT_EXERCISED; left: a rule** |",
     ]
-    assert "3 false injections, 2 not told" in document(text, [ROW, fooled, left, blind], [], 60.0)
+    assert "3 false injections, 2 not told" in document(text, [ROW, fooled, left, blind], [], 60.0, "Commit abc.")

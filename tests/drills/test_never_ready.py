@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness.errors import EXIT_UNUSABLE
 from harness.targets.docker_engine import ENGRAM_VARIABLE, GRAFANA_VARIABLE, NO_IMAGE, PROMETHEUS_VARIABLE
-from tests.drills.session import DrillRun
+from tests.drills.session import ROOT, DrillRun
 from tests.targets.docker_here import images_here, left_of
+
+
+def test_an_engram_that_ends_at_its_start_and_its_record_judged_again(tmp_path: Path) -> None:
+    """The session and the judge of its record say the same and end with the same code."""
+    config = tmp_path / "engram.toml"
+    config.write_text("[features]\nblended_recall = 7\n", encoding="utf-8")
+    with DrillRun(tmp_path, "drills/control", "-k", "control", "--engram-config", str(config)) as run:
+        assert run.wait() == EXIT_UNUSABLE, run.output
+        assert "Traceback" not in run.output
+        reason = run.verdict()["cases"][0]["reasons"][0]
+        what = reason.splitlines()[0].removeprefix("run: ")
+        assert "before it was ready" in what
+        assert what in run.output
+        command = [sys.executable, "-m", "harness.cli", "judge", str(run.session)]
+        again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.returncode == EXIT_UNUSABLE, again.stdout
+    assert reason in again.stdout
 
 
 @pytest.mark.docker

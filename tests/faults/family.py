@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +14,7 @@ from harness.faults.capability import missing
 from harness.faults.injection import Injection
 from harness.faults.ledger import Ledger
 from harness.faults.recipe import Recipe, from_json, still_there, to_json
-from harness.targets.base import Target
+from harness.targets.base import ProcessIdentity, Target
 from harness.targets.embedded import EmbeddedTarget
 from harness.targets.proxied import ProxiedTarget
 from tests.faults.conftest import wait_for
@@ -34,11 +36,12 @@ class Case:
         self.ledger: Ledger
         self.seen: dict[str, str] = {}
         self.recipes: tuple[Recipe, ...] = ()
+        self.launched: list[float] = []  # when each process of the target was started, in monotonic seconds
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
         self.ledger = self._stack.enter_context(Ledger(self._folder / "ledger.jsonl", state_dir=self._folder / "state"))
-        register = self.ledger.register_process
+        register = self._register
         self.inner = EmbeddedTarget(
             self._folder,
             config_text="[consolidation]\ninterval_seconds = 0.2\n",
@@ -59,6 +62,11 @@ class Case:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._stack.__exit__(kind, error, tb)
+
+    def _register(self, identity: ProcessIdentity, what: str, scratch: Path | None) -> Callable[[], None]:
+        release = self.ledger.register_process(identity, what, scratch)
+        self.launched.append(time.monotonic())
+        return release
 
     def lacks(self, fault: Fault) -> str:
         """Why this machine cannot do it, empty where it can."""

@@ -12,10 +12,12 @@ import pytest
 
 from harness.errors import Aborted, CapabilityMissing, FaultError, HealFailed, RecordError, TargetNotOwned, UsageError
 from harness.faults import injection
+from harness.faults.bad_configuration import BadConfiguration
 from harness.faults.base import Fault, Observation, Observer
 from harness.faults.binding_corruption import BindingCorruption
 from harness.faults.catalogue import FAULTS, fault_from_json
 from harness.faults.consolidation_failure import ConsolidationFailure
+from harness.faults.double_crash import DoubleCrash
 from harness.faults.global_latency import RecallLatency
 from harness.faults.injection import Injection
 from harness.faults.ledger import Ledger
@@ -139,6 +141,30 @@ def test_what_ends_a_case_waits_for_no_look_that_hangs(
         assert events.names[-1 if hangs == "healed" else 3] == missing
     finally:
         observer.released.set()
+
+
+@pytest.mark.parametrize(
+    ("fault", "unseen"),
+    [(DoubleCrash(), "inject_given_up"), (BadConfiguration(), "inject_acked")],
+    ids=lambda value: value.kind if isinstance(value, Fault) else "",
+)
+def test_what_ends_a_case_waits_for_no_restart_that_injects(fault: Fault, unseen: str, tmp_path: Path) -> None:
+    cancel, events = threading.Event(), Events()
+
+    def record(event: str, /, **fields: Any) -> None:
+        events(event, **fields)
+        if event == "inject_sent":
+            cancel.set()  # the condition is met as the fault goes in
+
+    target = EmbeddedTarget(tmp_path / "case")
+    with target, Ledger(tmp_path / "ledger.jsonl") as ledger:
+        starts = target.describe()["starts"]
+        with Injection(fault, target, ledger, hold_s=5, record=record, cancel=cancel) as injection:
+            assert injection.effective is None
+        assert events.names == [*IN_ORDER[:2], unseen, "effect_not_observed", "heal_sent", "heal_acked"]
+        assert target.describe()["starts"] == starts + 1, "for the heal alone"
+        with target.client() as client:
+            assert client.health()
 
 
 def test_the_service_gets_a_ttl_and_the_guardian_a_deadline(

@@ -28,7 +28,7 @@ from harness.judge.power import (
     tail_weight,
     tail_weight_log_normal,
 )
-from harness.judge.quality import compare_overlap, compare_robustness
+from harness.judge.quality import compare_confidence, compare_overlap, compare_robustness
 from harness.judge.sample_ratio import sample_ratio_check
 from harness.judge.sequential import SequentialMean, SequentialQuantile, critical_value, holm
 from harness.judge.sides import quantile_side
@@ -144,6 +144,37 @@ def test_shares_overlap_and_robustness_on_both_sides_of_their_limits() -> None:
     same = compare_robustness(control, rng.permutation(control))
     assert same.verdict is Verdict.FAIL
     assert same.change.interval.contains(0.0)
+
+
+def test_the_confidence_of_answers_on_both_sides_of_its_margin() -> None:
+    rng = np.random.default_rng(9)
+    control = rng.uniform(0.4, 0.95, 300)
+
+    def said(factor: float) -> Comparison:
+        return compare_confidence(control, np.clip(control * factor * rng.normal(1.0, 0.03, 300), 0, 1))
+
+    assert [said(f).verdict for f in (1.0, 0.9)] == [Verdict.PASS, Verdict.FAIL]
+    on_the_margin = said(0.95)
+    assert on_the_margin.verdict is Verdict.INCONCLUSIVE
+    assert on_the_margin.change.value == pytest.approx(0.05, abs=0.01) and on_the_margin.needed is not None
+    assert said(1.04).change.interval.high < 0 and said(0.9).op == "<"
+    few = compare_confidence(control[:12], np.clip(control[:12] * rng.normal(0.97, 0.1, 12), 0, 1))
+    assert few.verdict is Verdict.INCONCLUSIVE and few.needed is not None and few.needed > 12
+    # The same to the last digit: no spread to resample, so it takes the sample that would have shown one that differs.
+    assert compare_confidence(control, control).verdict is Verdict.PASS
+    assert compare_confidence(control[:30], control[:30]).verdict is Verdict.INCONCLUSIVE
+    assert compare_confidence(control, control * 0.8).verdict is Verdict.FAIL
+    assert compare_confidence(np.full(300, 0.9), np.full(300, 0.9)).verdict is Verdict.INCONCLUSIVE
+    assert compare_confidence(np.full(300, 0.9), np.full(300, 0.6)).verdict is Verdict.FAIL
+
+
+def test_a_decrease_at_the_margin_is_decided_wrongly_in_five_of_a_hundred() -> None:
+    rng = np.random.default_rng(10)
+    found = []
+    for _ in range(60):
+        control = rng.uniform(0.4, 0.95, 80)
+        found.append(compare_confidence(control, np.clip(control * 0.95 * rng.normal(1.0, 0.1, 80), 0, 1)).verdict)
+    assert found.count(Verdict.PASS) <= 8 and found.count(Verdict.FAIL) <= 8  # 99 % of a true 5 % each
 
 
 def test_the_split_of_users_is_checked() -> None:

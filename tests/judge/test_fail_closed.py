@@ -19,7 +19,7 @@ from harness.judge.compare import (
 )
 from harness.judge.comparison import Comparison
 from harness.judge.error_evidence import ErrorEProcess
-from harness.judge.quality import compare_overlap, compare_robustness
+from harness.judge.quality import compare_confidence, compare_overlap, compare_robustness
 from harness.judge.sample_ratio import sample_ratio_check
 from harness.judge.sequential import SequentialMean, SequentialQuantile
 from harness.model import Verdict
@@ -181,6 +181,8 @@ def test_broken_series_never_pass() -> None:
         shares = rng.uniform(0.9, 1.0, 50)
         shares[case % 50] = (math.nan, math.inf, -0.2, 1.2)[case % 4]
         assert compare_overlap(shares).verdict is not Verdict.PASS
+        assert compare_confidence(rng.uniform(0.9, 1.0, 50), shares).verdict is not Verdict.PASS
+        assert compare_confidence(shares, rng.uniform(0.9, 1.0, 50)).verdict is not Verdict.PASS
         counts = rng.poisson(9, 50).astype(float)
         counts[case % 50] = (math.nan, math.inf, -3.0)[case % 3]
         assert compare_robustness(rng.poisson(4, 50), counts).verdict is not Verdict.PASS
@@ -188,9 +190,12 @@ def test_broken_series_never_pass() -> None:
         assert compare_throughput(few, few).verdict is not Verdict.PASS
         assert compare_overlap(few and [1.0] * len(few)).verdict is not Verdict.PASS
         assert compare_robustness(few, few).verdict is not Verdict.PASS
+        assert compare_confidence([v / 100 for v in few], [v / 100 for v in few]).verdict is not Verdict.PASS
     assert compare_throughput([100.0] * 9, [100.0] * 9).verdict is not Verdict.PASS
     assert compare_throughput([99.0, 101.0], [99.0]).verdict is not Verdict.PASS
     assert compare_robustness(np.zeros(50), np.full(50, 5.0)).verdict is not Verdict.PASS
+    assert compare_confidence(np.zeros(50), np.full(50, 0.5)).verdict is not Verdict.PASS
+    assert compare_confidence(np.full(50, 0.5), np.full(49, 0.5)).verdict is not Verdict.PASS
 
 
 def test_broken_counts_never_pass() -> None:

@@ -74,7 +74,7 @@ def test_an_undecided_baseline_goes_on_all_of_it_counted(
         _writer=writer,
         _event=writer.event,
         _clock=clock,
-        _wait=lambda seconds, _phase: clock.advance(seconds),
+        _watch=SimpleNamespace(wait=lambda seconds, _phase: clock.advance(seconds)),
     )
     assert runner.ExperimentRun._baseline(cast(runner.ExperimentRun, run)) == said[windows - 1]
     writer.close()

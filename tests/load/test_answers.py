@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -53,6 +54,7 @@ def test_a_recall_that_found_it() -> None:
         flags=Flag.PATTERN_COMPLETED,
         rank=2,
         version=77,
+        answered=True,
     )
 
 
@@ -165,6 +167,23 @@ def test_not_json(body: bytes) -> None:
 )
 def test_statuses(status: int, outcome: Outcome) -> None:
     assert read_answer(Op.RECALL, status, b"{}", 5, 0, 0).outcome == outcome
+
+
+def test_the_confidence_of_the_whole_answer_is_read() -> None:
+    def read(**more: Any) -> Reading:
+        body = json.dumps({"memories": {"vivid": [_entry(5)]}, **more}).encode()
+        return read_answer(Op.EMBEDDING_SEARCH, 200, body, 5, 0, 0)
+
+    assert read(recall_confidence={"value": 0.8, "category": "high"}).confidence == 0.8
+    assert read(recall_confidence=1).confidence == 1.0  # a bare number serves, too
+    for none in ({}, {"recall_confidence": None}):
+        assert math.isnan(read(**none).confidence) and not read(**none).flags
+    for bad in (1.2, -0.1, True, "high", {"category": "high"}, {"value": None}, {"value": 7}):
+        reading = read(recall_confidence=bad)
+        assert math.isnan(reading.confidence) and reading.flags == Flag.INVALID_CONFIDENCE, bad
+    empty = read_answer(Op.RECALL, 200, b'{"memories":{},"recall_confidence":{"value":0}}', 5, 0, 0)
+    assert (empty.answered, empty.items, empty.confidence) == (True, (), 0.0)
+    assert not read_answer(Op.RECALL, 500, b"{}", 5, 0, 0).answered
 
 
 def test_stores() -> None:

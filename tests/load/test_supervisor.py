@@ -21,8 +21,10 @@ from harness.load import LoadPlan, LoadSummary, LoadSupervisor
 from harness.load.arrivals import Arrivals
 from harness.load.live import LIVE_BYTES
 from harness.load.recording import SampleWriter
+from harness.load.truth import ASKED
 from harness.model import Flag, Op, Outcome
 from harness.scenario.workload import Workload
+from harness.timeline.answers import read_answers
 from harness.timeline.jsonl import read_json, read_lines
 from harness.timeline.samples import Samples, read_all_samples
 from tests.load.servers import Peer, RawServer, always, answer, small_workload, stub, until
@@ -102,6 +104,13 @@ def test_a_load_from_launch_to_read_back(
     middle = np.percentile(waited_ms, 50, method="inverted_cdf")
     assert told["latency_ms"]["all"]["p50"] == pytest.approx(middle, rel=0.01, abs=0.001)
     assert not list(plan.folder.glob("live-*.map"))
+
+    answers = read_answers(plan.folder)
+    asked = sent[np.isin(sent["op"], [Op.RECALL, Op.EMBEDDING_SEARCH]) & np.isin(sent["cue"], ASKED)]
+    asked = asked[asked["outcome"] == Outcome.OK]
+    assert len(asked) > 10
+    assert answers["sequence"].tolist() == sorted(asked["sequence"].tolist())  # small enough to be a panel as a whole
+    assert np.allclose(answers["confidence"], 0.9)  # as the stub says of every answer
 
     lines = list(read_lines(plan.folder / "verify.jsonl"))
     assert len(lines) == verified.asked == verified.found == 160

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from harness.load.recording import AnswerWriter
 from harness.load.truth import MOST_MEMORIES, PANEL, panel_stride, truth_of
 from harness.model import Cue, Flag, Op, Outcome
 from harness.scenario.workload import Workload, workload_from_json
-from harness.timeline.answers import KEPT, NONE, read_answers, read_truth, write_truth
+from harness.timeline.answers import ANSWER_OF_1, KEPT, MAGIC_OF_1, NONE, read_answers, read_truth, write_truth
 from harness.timeline.samples import DTYPE, MAGIC
 
 
@@ -72,11 +73,12 @@ def test_the_panel_is_bounded(tmp_path: Path) -> None:
 
 def test_answers_are_kept_whole_and_a_torn_one_is_left_out(tmp_path: Path) -> None:
     writer = AnswerWriter(tmp_path / "answers-00.bin")
-    writer.answer(5, tuple(range(15)))
-    writer.answer(3, (9,))
+    writer.answer(5, tuple(range(15)), 0.75)
+    writer.answer(3, (9,), math.nan)
     writer.close()
     found = read_answers(tmp_path)
     assert found["sequence"].tolist() == [3, 5]
+    assert found["confidence"][1] == 0.75 and math.isnan(found["confidence"][0])
     assert found["items"][0].tolist() == [9] + [NONE] * (KEPT - 1)
     assert found["items"][1].tolist() == list(range(KEPT))
     whole = (tmp_path / "answers-00.bin").read_bytes()
@@ -88,6 +90,20 @@ def test_answers_are_kept_whole_and_a_torn_one_is_left_out(tmp_path: Path) -> No
     (tmp_path / "answers-00.bin").write_bytes(b"something else")
     with pytest.raises(RecordError):
         read_answers(tmp_path)
+
+
+def test_answers_of_version_1_are_read_and_have_no_confidence(tmp_path: Path) -> None:
+    old = np.zeros(2, dtype=ANSWER_OF_1)
+    old["sequence"], old["count"], old["items"] = [7, 4], 1, NONE
+    old["items"][:, 0] = [30, 40]
+    (tmp_path / "answers-00.bin").write_bytes(MAGIC_OF_1 + old.tobytes() + b"torn")
+    writer = AnswerWriter(tmp_path / "answers-01.bin")
+    writer.answer(5, (), 0.5)
+    writer.close()
+    found = read_answers(tmp_path)
+    assert found["sequence"].tolist() == [4, 5, 7]
+    assert found["items"][:, 0].tolist() == [40, NONE, 30]
+    assert np.isnan(found["confidence"]).tolist() == [True, False, True]
 
 
 def test_a_record_of_before_has_neither(tmp_path: Path) -> None:

@@ -327,7 +327,7 @@ PHASE_0 = {
     "combination_ignored",
 }  # fmt: skip
 # Looked for in test_rollout_defects.py: what a rehearsal injects.
-ROLLOUT = {"canary_slower", "coherence_low", "consolidation_fails", "metrics_gone"}
+ROLLOUT = {"canary_slower", "coherence_low", "consolidation_fails", "metrics_gone", "canary_unsure", "confidence_gone"}
 # Defects under which the usual twenty-four memories cannot be stored or be consolidated.
 _UNPOPULATED = {
     "lost_ack", "ack_before_write", "stale_version", "error_rate", "errors_counter_silent", "fd_leak",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.reference.conftest import Launch
-from tests.reference.server import Server
+from tests.reference.server import Server, items
 
 Look = Callable[[Server], bool]
 
@@ -35,11 +35,23 @@ def dual_memory_not_exported(server: Server) -> bool:
     return "engram_blended_recall_total" not in server.metrics()
 
 
+def less_sure_than_its_best_memory(server: Server) -> bool:
+    reply = server.recall()
+    best = max(item["confidence"]["value"] for item in items(reply))
+    return "recall_confidence" in reply.json() and reply.json()["recall_confidence"]["value"] < 0.7 * best
+
+
+def says_not_how_sure(server: Server) -> bool:
+    return "recall_confidence" not in server.recall().json()
+
+
 LOOKS: dict[str, tuple[str, Look]] = {
     "canary_slower": ("canary_slower=400", recall_takes_long),
     "coherence_low": ("coherence_low=0.5", incoherent_concepts),
     "consolidation_fails": ("consolidation_fails=0.5", runs_fail_without_a_fault),
     "metrics_gone": ("metrics_gone", dual_memory_not_exported),
+    "canary_unsure": ("canary_unsure=0.5", less_sure_than_its_best_memory),
+    "confidence_gone": ("confidence_gone", says_not_how_sure),
 }
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from harness.errors import RecordError
+from harness.cli import main
+from harness.errors import EXIT_FAILED, EXIT_UNUSABLE, RecordError
 from harness.model import Verdict
 from harness.report.html import report_html, write_report
 from harness.report.session import judge_session, session_folders, write_verdicts
+from harness.timeline.jsonl import dump_line
 from tests.cases import write_case
 
 BROKEN: dict[str, tuple[str, bytes]] = {
@@ -52,6 +54,37 @@ def test_a_broken_case_is_inconclusive_with_a_reason_and_the_rest_is_judged(tmp_
     assert str(tmp_path) not in json.dumps(found["broken"])
     assert json.loads((session / "broken" / "verdict.json").read_text()) == found["broken"]
     assert "broken" in write_report(session).read_text()
+
+
+NOT_READY = "the target could not be started: engram is not ready after 30 s"
+
+
+def _never_started(folder: Path) -> None:
+    write_case(folder)
+    lines = [{"t": 1.0, "event": "run_started"}, {"t": 31.0, "event": "aborted", "reason": NOT_READY}]
+    (folder / "timeline.jsonl").write_bytes(b"".join(map(dump_line, lines)))
+
+
+@pytest.mark.parametrize(
+    ("others", "code"),
+    [
+        ([], EXIT_UNUSABLE),
+        ([{}], EXIT_UNUSABLE),
+        ([{"ended": "KeyboardInterrupt", "missing_events": ("run_ended",)}], EXIT_FAILED),
+        ([{"missing_events": ("effective_observed", "fault_in_force")}], EXIT_FAILED),
+    ],
+    ids=["alone", "beside a good case", "beside one cut short", "beside a fault that never happened"],
+)
+def test_judging_a_target_that_never_started_ends_as_its_session_did(
+    tmp_path: Path, others: list[dict[str, Any]], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _never_started(tmp_path / "session" / "unready")
+    for number, knobs in enumerate(others):
+        write_case(tmp_path / "session" / f"other-{number}", **knobs)
+    assert main(["judge", str(tmp_path / "session")]) == code
+    assert NOT_READY in capsys.readouterr().out
+    assert main(["judge", str(tmp_path / "session" / "unready")]) == EXIT_UNUSABLE
+    assert NOT_READY in capsys.readouterr().out
 
 
 def test_an_empty_session_is_inconclusive_and_has_a_report(tmp_path: Path) -> None:

@@ -214,6 +214,24 @@ def _no_stream(run: PhaseRun, draw: random.Random) -> PhaseRun:
     return PhaseRun(dataclasses.replace(run.record, streams=kept), run.name)
 
 
+def _unsure(gate: Gate, draw: random.Random) -> Evidence | None:
+    """Confidences of one run's answers are gone: all of them, some of them, or the answers with them."""
+    if not any(a.criterion.quantity.measure == "recall_confidence" for a in gate.witnessed("run")):
+        return None
+    place = draw.randrange(len(gate.healthy.runs[gate.phase_name].runs))
+    run = gate.healthy.runs[gate.phase_name].runs[place]
+    answers = run.record.answers.copy()
+    way = draw.choice(["none of a run", "some", "an early end", "no answers"])
+    if way == "an early end":
+        answers = answers[: draw.randrange(1, len(answers) - len(answers) // 20)]
+    elif way == "no answers":
+        answers = answers[:0]
+    else:
+        few = draw.sample(range(len(answers)), k=draw.randint(len(answers) // 50 + 1, len(answers)))
+        answers["confidence"][slice(None) if way == "none of a run" else np.array(few)] = np.nan
+    return gate.with_run(place, PhaseRun(dataclasses.replace(run.record, answers=answers), run.name))
+
+
 def _backwards(gate: Gate, draw: random.Random) -> Evidence | None:
     """A counter of the service that is asked for starts anew in the middle."""
     if not gate.counters:
@@ -304,6 +322,7 @@ BREAKS: tuple[tuple[str, Break], ...] = (
     ("NaN instants", _run(_nan_instants)),
     ("no readings of a probe", _run(_no_stream)),
     ("counter of a run reset", _backwards),
+    ("confidences gone", _unsure),
     ("not attested", _unsaid),
     ("a kind missing", _missing),
     ("records broken off", _records),

@@ -62,6 +62,9 @@ class World:
     binding_violations: int = 0
     drill: Verdict = Verdict.PASS
     cohort_rate: float | None = None
+    confidence: float = 1.04  # of the canary's answers, as a share of control's; pathways that agree are surer
+    sure: float = 1.0  # share of the canary's answers that bear a confidence at all
+    confidences: bool = True  # False: no answer of either cohort bears one
     attested: bool = True
     series: tuple[tuple[str, Callable[[Floats], Floats]], ...] = ()  # by quantity: what became of it
 
@@ -137,7 +140,7 @@ def runs_of(world: World, phase: str, rate: float) -> tuple[PhaseRun, ...]:
 
 def record_of(world: World, phase: str, rate: float, number: int) -> CaseRecord:
     """One nightly hour as a case record."""
-    from tests.rollout.full_size_streams import streams_of
+    from tests.rollout.full_size_streams import answers_of, streams_of
 
     rng = np.random.default_rng(zlib.crc32(f"{phase}:{number}:{rate}".encode()))
     samples = _samples(world, rate if world.cohort_rate is None else world.cohort_rate, rng)
@@ -163,6 +166,7 @@ def record_of(world: World, phase: str, rate: float, number: int) -> CaseRecord:
         events=tuple({"t": t, "wall": "", **event} for t, event in events),
         samples=samples,
         streams=streams_of(world, samples, rng, blended=rate > 0),
+        answers=answers_of(world, samples, zlib.crc32(f"answers:{phase}:{number}:{rate}".encode())),
     )
 
 

@@ -1,4 +1,4 @@
-"""What the probes of a generated night read, and the levels of a generated week's metrics."""
+"""What a generated night's probes read and its answers say, and the levels of a generated week's metrics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.model import Pathway
+from harness.model import Cohort, Cue, Outcome, Pathway
+from harness.timeline.answers import ANSWER, NONE, Answers
 from harness.timeline.samples import Samples
 
 if TYPE_CHECKING:
@@ -43,6 +44,21 @@ def streams_of(world: World, samples: Samples, rng: np.random.Generator, *, blen
         "consolidation": _consolidation(world, rng),
         "service": _service(world, samples, ticks, process, rng, blended=blended),
     }
+
+
+def answers_of(world: World, samples: Samples, seed: int) -> Answers:
+    """How sure the answers to a night's recalls are; which memories they named is left to the service's own gauge."""
+    rng = np.random.default_rng(seed)
+    kept = samples[samples["outcome"] == int(Outcome.OK)]
+    answers: Answers = np.zeros(len(kept), dtype=ANSWER)
+    answers["sequence"], answers["items"] = kept["sequence"], NONE
+    level = np.where(kept["cue"] == int(Cue.EXACT), 0.85, np.where(kept["cue"] == int(Cue.PARTIAL), 0.55, 0.5))
+    habits = np.random.default_rng(11).uniform(0.9, 1.1, int(samples["item"].max()) + 1)
+    canary = kept["cohort"] == int(Cohort.CANARY)
+    sure = level * habits[kept["item"]] * np.where(canary, world.confidence, 1.0) * rng.normal(1.0, 0.03, len(kept))
+    bare = (canary & (rng.random(len(kept)) >= world.sure)) | (not world.confidences)
+    answers["confidence"] = np.where(bare, np.nan, np.clip(sure, 0.0, 1.0))
+    return answers
 
 
 def _consolidation(world: World, rng: np.random.Generator) -> Rows:

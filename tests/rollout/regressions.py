@@ -18,7 +18,7 @@ from typing import Any
 
 from harness.judge.gate import Decision, GateResult
 from harness.judge.phase_gate import judge_gate
-from harness.rollout.plan import Plan, load_plan
+from harness.rollout.plan import DEFAULT_PLAN, load_plan
 from tests.rollout.full_size import World
 
 HEAD = """# Regressions, and the gates that stop them
@@ -28,7 +28,7 @@ point every 5 minutes, nightly runs of 2,000 users, a 24-hour soak) and judged b
 plan decides in earnest. **Live** the phase was walked on a running reference with that defect in it, in seconds
 (`harness rollout rehearse --phases ... --override-hold --inject-regression PHASE:KIND`): what so small a sample cannot
 tell is HOLD (exit 4), and is never walked past. Phase 25 is walked as phase 50, which has no drills; the leak in shadow
-mode. GO is wrong in every row but the first.
+mode. GO is wrong in every row but the healthy ones.
 
 """
 
@@ -43,11 +43,18 @@ class Row:
     names: str
     live: str = ""
     live_at: str = ""  # another phase for the live walk: one without drills, or one that has the criterion
+    plan: str = DEFAULT_PLAN
 
     @property
     def live_phase(self) -> str:
         """The phase that is walked live."""
         return self.live_at or {"25": "50"}.get(self.phase, self.phase)
+
+
+def _of_task015(name: str, world: World, live: str = "") -> Row:
+    """A row of the gate that alone asks for the confidence of answers."""
+    names = "" if world == World() else "canary.confidence"
+    return Row(name, "canary", world, names, live, plan="task015")
 
 
 ROWS = (
@@ -77,11 +84,17 @@ ROWS = (
     Row("pattern completion 15 %", "5", World(at="5", completion=0.15), "5.pattern_completion"),
     Row("memory +60 % over the baseline", "50", World(at="50", memory_mb=140.0), "50.memory"),
     Row("corrupt binding strengths", "shadow", World(at="shadow", binding_violations=9), "shadow.binding_strengths"),
+    _of_task015("nothing at all (healthy)", World()),
+    _of_task015("the canary 20 % less sure of its answers", World(at="canary", confidence=0.83), "confidence"),
+    _of_task015("confidence 8 % below control's", World(at="canary", confidence=0.92)),
+    _of_task015("confidences that vanish", World(at="canary", confidences=False), "confidence-gone"),
+    _of_task015("confidences that vanish from 2 % of the canary's answers", World(at="canary", sure=0.98)),
 )
 
 
-def full_size(row: Row, plan: Plan) -> GateResult:
+def full_size(row: Row) -> GateResult:
     """The gate of a row's phase on generated evidence."""
+    plan = load_plan(row.plan)
     return judge_gate(plan, plan.phase(row.phase), row.world.evidence(plan, row.phase))
 
 
@@ -93,6 +106,8 @@ def live(row: Row, folder: Path) -> dict[str, Any]:
         "harness.cli",
         "rollout",
         "rehearse",
+        "--plan",
+        row.plan,
         "--phases",
         row.live_phase,
         "--override-hold",
@@ -107,11 +122,10 @@ def live(row: Row, folder: Path) -> dict[str, Any]:
 
 def table(rows: tuple[Row, ...], *, with_live: bool) -> Iterator[str]:
     """The table's lines."""
-    plan = load_plan()
     yield "| regression | phase | at full size | named by | live | named by |"
     yield "|---|---|---|---|---|---|"
     for row in rows:
-        result = full_size(row, plan)
+        result = full_size(row)
         said = f"{result.decision.value} | {_names([a.criterion.id for a in _stopping(result)], row.names)}"
         walked = " – | "
         if row.live and with_live:
@@ -120,7 +134,8 @@ def table(rows: tuple[Row, ...], *, with_live: bool) -> Iterator[str]:
             gate = walk["steps"][-1]["gate"]
             names = gate["no_go"] or gate["hold"]
             walked = f"{gate['decision']} (exit {walk['exit_code']}) | {_names(names, row.names)}"
-        yield f"| {row.name} | {row.phase} | {said} | {walked} |"
+        phase = row.phase if row.plan == DEFAULT_PLAN else f"{row.phase} ({row.plan})"
+        yield f"| {row.name} | {phase} | {said} | {walked} |"
 
 
 def _stopping(result: GateResult) -> list[Any]:

@@ -11,7 +11,7 @@ from harness.rollout.regressions import KINDS, parse_regression
 from tests.rollout.regressions import ROWS, Row, full_size
 
 PLAN = load_plan()
-HOLDS = {"metrics that vanish"}  # what is not there cannot be judged
+HOLDS = {row.name for row in ROWS if "vanish" in row.name}  # what is not there cannot be judged
 
 
 # The canary's phase needs a large sample and takes a second each; `make rehearsals` runs every row.
@@ -20,7 +20,7 @@ QUICK = [r for r in ROWS if r.names and (r.phase != "5" or "+15" in r.name)]
 
 @pytest.mark.parametrize("row", QUICK, ids=lambda row: row.name)
 def test_a_regression_is_named_at_its_gate(row: Row) -> None:
-    result = full_size(row, PLAN)
+    result = full_size(row)
     wanted = Decision.HOLD if row.name in HOLDS else Decision.NO_GO
     assert result.decision is wanted
     assert row.names in [a.criterion.id for a in result.of(wanted)]

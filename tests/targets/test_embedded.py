@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,6 +84,24 @@ def test_a_bad_start_says_why_and_leaves_nothing(tmp_path: Path, how: str, said:
     assert not registry.started[0].alive()
     assert registry.released == 1
     assert not registry.scratch[0] or not registry.scratch[0].exists()
+
+
+def test_a_restart_that_is_given_up_leaves_it_down_and_the_next_brings_it_back(tmp_path: Path) -> None:
+    given_up = threading.Event()
+    given_up.set()
+    with EmbeddedTarget(tmp_path) as target:
+        url = target.base_url
+        with target.client() as client:
+            client.remember("kept over a restart", memory_id="kept")
+        with pytest.raises(TargetError, match="was given up"):
+            target.restart(cancel=given_up)
+        assert not target.alive()
+        with pytest.raises(TargetError, match="was given up"):
+            target.restart_with(config_text="[features]\nblended_recall = true\n", cancel=given_up)
+        target.restart(cancel=threading.Event())
+        assert target.base_url == url
+        with target.client() as client:
+            assert (client.memory("kept") or {})["content"] == "kept over a restart"
 
 
 def test_a_bad_configuration_shows_the_end_of_the_log(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from pathlib import Path
 from unittest.mock import create_autospec
 
@@ -11,11 +12,12 @@ import pytest
 from harness.targets.base import Target
 from harness.targets.prometheus_process import MonitoredTarget
 from harness.targets.proxied import ProxiedTarget
-from harness.targets.wrapped import WrappedTarget
+from harness.targets.wrapped import HurriedTarget, WrappedTarget
 
 INTERFACE = sorted(name for name in {*vars(Target), *Target.__annotations__} if not name.startswith("_"))
 OWN = {
     WrappedTarget: set[str](),
+    HurriedTarget: {"restart", "restart_with"},
     MonitoredTarget: {"prometheus_url", "start", "stop", "describe"},
     ProxiedTarget: {"base_url", "capabilities", "frontend", "start", "stop", "client", "describe", "alive"},
 }
@@ -24,6 +26,8 @@ OWN = {
 def _wrap(kind: type[WrappedTarget], inner: Target, folder: Path) -> WrappedTarget:
     if kind is MonitoredTarget:
         return MonitoredTarget(inner, folder, lambda folder, engram, key: None)
+    if kind is HurriedTarget:
+        return HurriedTarget(inner, threading.Event())
     return ProxiedTarget(inner, folder) if kind is ProxiedTarget else WrappedTarget(inner)
 
 
@@ -54,3 +58,13 @@ def test_every_other_member_is_the_inner_targets(kind: type[WrappedTarget], name
     getattr(inner, name).assert_called_once_with(*positional, **named)
     if inspect.signature(member).return_annotation != "None":
         assert answer is getattr(inner, name).return_value
+
+
+def test_a_hurried_target_gives_its_restarts_up_with_the_case() -> None:
+    inner, cancel, other = create_autospec(Target, instance=True), threading.Event(), threading.Event()
+    inner.name, inner.owned = "embedded", True
+    hurried = HurriedTarget(inner, cancel)
+    hurried.restart(kill=True)
+    inner.restart.assert_called_once_with(kill=True, cancel=cancel)
+    hurried.restart_with(config_text="", cancel=other)
+    inner.restart_with.assert_called_once_with(config_text="", env=None, cancel=other)

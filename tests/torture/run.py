@@ -20,6 +20,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from tests.provenance import Provenance
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "torture.md"
 LIMIT_S = 2.0
@@ -90,16 +92,17 @@ def p99_s(rows: list[Row]) -> float:
     return _quantile(times, 0.99) if times else 0.0
 
 
-def document(text: str, kills: int, seed: int, took_s: float, undosed: list[str]) -> str:
-    """The whole of ``docs/torture.md``."""
+def document(text: str, kills: int, seed: int, took_s: float, undosed: list[str], where: str) -> str:
+    """The whole of ``docs/torture.md``; ``where`` says what machine and commit."""
     left_out = f"\n\nNot tortured, for want of a dose: {', '.join(undosed)}." if undosed else ""
     return (
         "# Torture\n\n"
-        f"Written by `make torture KILLS={kills}` (seed {seed}, {took_s / 60:.0f} min). A harness is killed with "
-        "SIGKILL at every ledger boundary (before, between and after the two copies of each line), around injection "
-        "and heal, and at random instants, some of them in a whole experiment under load. Afterwards the target is "
-        "compared with what it was: the service's own admin state, its process (stopped, limits, niceness, cores, "
-        "cgroup), qdisc, packet filter, cgroups, the hashes of its files, and processes or files of the run that "
+        f"Written by `make torture KILLS={kills}` (seed {seed}, {took_s / 60:.0f} min). {where}\n\n"
+        "A harness is killed with SIGKILL at every ledger boundary (before, between and after the two copies of each "
+        "line), around injection and heal, and at random instants, some of them in a whole experiment under load. "
+        "Afterwards the target is compared with what it was: the service's own admin state, its process (stopped, "
+        "limits, niceness, cores, cgroup), qdisc, packet filter, cgroups, the hashes of its files, and processes or "
+        "files of the run that "
         "live on. `tests/torture/fingerprint.py` reads all of it without any code of the harness. Faults of the "
         "service, its network and its process hit an Engram that outlives the harness; those that end it or damage "
         "its files, one that the harness started and that ends with it. The run directory "
@@ -124,14 +127,16 @@ def main() -> int:
     parser.add_argument("--document", action="store_true", help="write docs/torture.md")
     given = parser.parse_args()
     started = time.monotonic()
+    machine = Provenance()
     keep = nullcontext(str(given.folder)) if given.folder else tempfile.TemporaryDirectory(prefix="engram-torture-")
-    with keep as folder:
+    with keep as folder, machine:
         rows = list(torture(given.kills, given.lanes, given.seed, Path(folder), given.kind))
         rows += [json.loads(line) for path in given.more for line in path.read_text().splitlines()]
         if given.folder:
             (given.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     text, bad = summary(rows)
     print(text)
+    print(machine.sentence)
     for row in bad:
         print(f"{row['kind']} {row['step']}: {row.get('verdict')} {row['residual']}")
     late = p99_s(rows) > LIMIT_S
@@ -141,7 +146,8 @@ def main() -> int:
         DOCUMENT.parent.mkdir(exist_ok=True)
         took_s = time.monotonic() - started
         DOCUMENT.write_text(
-            document(text, sum(bool(r.get("killed")) for r in rows), given.seed, took_s, undosed()), encoding="utf-8"
+            document(text, sum(bool(r.get("killed")) for r in rows), given.seed, took_s, undosed(), machine.sentence),
+            encoding="utf-8",
         )
     return 1 if bad or late or not rows else 0
 

@@ -19,7 +19,7 @@ def test_ten_kills_leave_nothing(tmp_path: Path) -> None:
     assert len(dead) == 10
     assert {row["verdict"] for row in dead} == {"ABORTED"}
     assert sum(row["step"] == "end" for row in rows) == 2, "each lane ends with one more heal"
-    assert "| **all** | 10 |" in document(text, 10, 11, 1.0, [])
+    assert "| **all** | 10 |" in document(text, 10, 11, 1.0, [], "Commit abc.")
 
 
 def test_every_kind_of_the_catalogue_is_tortured() -> None:
