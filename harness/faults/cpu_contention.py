@@ -18,7 +18,7 @@ from harness.faults.base import Observation, Observer, TargetFault, process_of
 from harness.faults.recipe import Recipe
 from harness.faults.recipe_local import AffinityRecipe
 from harness.faults.witness import WitnessCue
-from harness.probes.machine import run_delay_s
+from harness.probes.machine import run_delay_s, run_time_s
 from harness.targets.base import Target
 
 _MOST_S = 900.0
@@ -128,11 +128,10 @@ class _Waiting(Observer):
 
 
 def _ran_s(pid: int) -> float:
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text(encoding="ascii")
-        return int(text.split()[0]) * 1e-9
-    except (OSError, ValueError, IndexError) as error:
-        raise TargetError(f"the scheduler does not say how long process {pid} ran: {error}") from error
+    ran = run_time_s(pid)
+    if ran is None:
+        raise TargetError(f"the scheduler does not say how long process {pid} ran")
+    return ran
 
 
 def _last_cpu(pid: int) -> int:

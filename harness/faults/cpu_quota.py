@@ -9,14 +9,16 @@ from harness.engram import EngramClient
 from harness.errors import TargetError, UsageError
 from harness.faults import cgroup
 from harness.faults.base import Observation, Observer, TargetFault, process_of
-from harness.faults.path import travel
+from harness.faults.path import crowd, travel
 from harness.faults.recipe import Recipe
 from harness.faults.recipe_local import GroupRecipe
 from harness.faults.witness import WitnessCue
+from harness.probes.machine import run_delay_s, run_time_s
 from harness.targets.base import Target
 
 _PERIOD_US = 100_000
 _WORK = "/metrics/prometheus"
+_AT_ONCE = 16  # one after the other, what a busy machine lets us ask for is less than a tenth of a processor
 
 
 @dataclass(frozen=True)
@@ -68,20 +70,32 @@ class _Throttling(Observer):
     def __init__(self, target: Target, recipe: GroupRecipe) -> None:
         self._target = target
         self._recipe = recipe
-        self._first = -1
         self.patience_s = 10.0
 
     def baseline(self) -> dict[str, Any]:
         return travel(self._target.base_url).as_json()
 
     def effective(self) -> Observation:
+        pid = process_of(self._target).pid
+        ran, waited = run_time_s(pid) or 0.0, run_delay_s(pid) or 0.0
         # Something to do for it, until it has used its quota up.
-        now = travel(self._target.base_url, _WORK, trips=10, timeout_s=5.0, until=lambda _: self._throttled() > 0)
+        now = crowd(
+            self._target.base_url,
+            _WORK,
+            travellers=_AT_ONCE,
+            trips=10,
+            timeout_s=5.0,
+            until=lambda _: self._throttled() > 0,
+        )
+        ran, waited = (run_time_s(pid) or 0.0) - ran, (run_delay_s(pid) or 0.0) - waited
         stat = cgroup.counters(self._recipe, "cpu.stat")
         throttled = stat.get("nr_throttled", 0)
-        inside = process_of(self._target).pid in cgroup.members(self._recipe)
+        inside = pid in cgroup.members(self._recipe)
         detail = {**now.as_json(), **stat, "inside": inside}
-        return Observation(inside and throttled > 0, f"throttled in {throttled} periods", detail)
+        text = f"throttled in {throttled} periods"
+        if not throttled:  # where it has no processor either, the quota does nothing
+            text += f"; at work it ran for {ran * 1e3:.0f} ms and waited for a processor for {waited * 1e3:.0f} ms"
+        return Observation(inside and throttled > 0, text, detail)
 
     def _throttled(self) -> int:
         return cgroup.counters(self._recipe, "cpu.stat").get("nr_throttled", 0)

@@ -6,6 +6,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -89,6 +90,27 @@ def travel(
     while len(found) < trips and not (found and until(found[-1])):
         found.append(_trip(base_url, path, timeout_s))
     return Round(tuple(found))
+
+
+def crowd(
+    base_url: str,
+    path: str,
+    *,
+    travellers: int,
+    trips: int,
+    timeout_s: float,
+    until: Callable[[Trip], bool] = lambda trip: False,
+) -> Round:
+    """That many travel at once, each as :func:`travel` does: work that lies ready, however late we get to ask for more.
+
+    Never raises for how the trips end.
+    """
+
+    def one(_: int) -> Round:
+        return travel(base_url, path, trips=trips, timeout_s=timeout_s, until=until)
+
+    with ThreadPoolExecutor(max_workers=travellers, thread_name_prefix="trip") as pool:
+        return Round(tuple(trip for found in pool.map(one, range(travellers)) for trip in found.trips))
 
 
 def _trip(base_url: str, path: str, timeout_s: float) -> Trip:

@@ -108,6 +108,14 @@ def _waited_s(path: str) -> float | None:
         return None
 
 
+def run_time_s(pid: int) -> float | None:
+    """Seconds the main thread of ``pid`` has run so far; None where the kernel does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text(encoding="ascii").split()[0]) * _NANO
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def memory_share(pid: int | None) -> float:
     """The share of this machine's memory that a process holds; NaN where there is no such process."""
     try:

@@ -21,6 +21,7 @@ from harness.faults.cpu_quota import CpuQuota
 from harness.faults.file_descriptors import FileDescriptors
 from harness.faults.injection import Injection
 from harness.faults.memory_limit import MemoryLimit
+from harness.faults.path import crowd
 from harness.faults.recipe_local import GroupRecipe
 from harness.faults.thread_limit import ThreadLimit
 from harness.targets.base import identify
@@ -83,6 +84,26 @@ def test_a_group_whose_process_died_goes_too(case: Case) -> None:
         assert recipe.apply() == "the control group is gone"
         assert recipe.apply() == "the control group is gone"
         assert not recipe.there()
+
+
+def test_a_quota_that_is_not_there_does_nothing_however_much_is_asked(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = CpuQuota(10.0)
+    if why := case.lacks(fault):
+        pytest.skip(why)
+    monkeypatch.setattr(CpuQuota, "inject_into", lambda *_: None)
+    injection = case.run(fault, effect_deadline_s=0.1)
+    assert injection.effective is None
+    assert "throttled in 0 periods; at work it ran for" in case.seen["effect_not_observed"]
+
+
+def test_a_crowd_travels_at_once_until_one_has_seen_it(case: Case) -> None:
+    found = crowd(case.target.base_url, "/health/alive", travellers=4, trips=3, timeout_s=5.0)
+    assert len(found.trips) == 12
+    assert found.share("answered") == 1.0
+    once = crowd(case.target.base_url, "/health/alive", travellers=4, trips=3, timeout_s=5.0, until=lambda _: True)
+    assert len(once.trips) == 4
 
 
 def test_a_machine_that_cannot_says_so_before_anything_happens(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
