@@ -15,12 +15,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import FaultError
+from harness.errors import FaultError, HarnessError, HealFailed
 from harness.faults.abort_watch import TICK_S, AbortWatch
 from harness.faults.base import Fault
 from harness.faults.binding_corruption import BindingCorruption
@@ -98,42 +99,57 @@ def abort(fault: Fault, case: Case, after_s: float) -> Abort:
     injection = injection_for(
         fault, case.target, case.ledger, hold_s=60.0, record=times.record, cancel=watch.tripped, observe_heal_s=15.0
     )
+    left: list[str] = []
     try:
         with injection:
             while not watch.tripped.is_set():
                 watch.tripped.wait(TICK_S)
+    except HealFailed as error:
+        left.append(f"not healed: {error}")
     finally:
         timer.join()
         watch.stop()
-    left = [recipe for recipe in recipes if still_there(recipe)]
-    case.is_whole()
+    left += [repr(recipe) for recipe in recipes if still_there(recipe)]
+    last = dict(times.last)
+    if "heal_acked" not in last and left:
+        with suppress(HealFailed):  # once more, for the trials to come; it does not count
+            injection.__exit__(None, None, None)
+    left += _harm(case)
     sent = times.first.get("inject_sent", math.inf)
     if sent == math.inf:
-        return Abort(fault.kind, NEVER, IN_PLACE, 0.0, 0.0, 0.0, repr(left) if left else "")
+        return Abort(fault.kind, NEVER, IN_PLACE, 0.0, 0.0, 0.0, "; ".join(left))
     phase = IN_FORCE if times.first.get("effective_observed", math.inf) < met_at else UNSEEN
-    begun, healed = times.last["heal_sent"], times.last["heal_acked"]
+    begun, healed = (last.get(event, math.inf) for event in ("heal_sent", "heal_acked"))
     starts = [at for at in case.launched if begun <= at <= healed]
     undone, how = (starts[-1], RESTART) if starts else (healed, IN_PLACE)
     taken = (max(0.0, at - max(met_at, sent)) for at in (begun, undone, healed))
-    return Abort(fault.kind, phase, how, *taken, repr(left) if left else "")
+    return Abort(fault.kind, phase, how, *taken, "; ".join(left))
 
 
-def aborts(trials: int, seed: int, folder: Path, kinds: Sequence[str] = ()) -> list[Abort]:
+def _harm(case: Case) -> list[str]:
+    """What the target did not get back in time; where anything, it is started again for the trials to come."""
+    try:
+        case.is_whole()
+        return []
+    except (AssertionError, HarnessError) as error:
+        case.target.restart(kill=True)
+        return [f"the target was not whole: {error}"]
+
+
+def aborts(trials: int, seed: int, folder: Path, kinds: Sequence[str] = ()) -> Iterator[Abort]:
     """That many trials, the faults (of ``kinds``, or all) in turn."""
     dice = random.Random(seed)
     faults: list[Fault] = [dose.fault for dose in DOSES]
     faults.append(parallel(SemanticLatency(50.0), ConsolidationFailure(1.0), BindingCorruption(0.5)))
-    found: list[Abort] = []
     with Bench(folder) as bench:
         able = [fault for fault in faults if not kinds or fault.kind in kinds]
         able = [fault for fault in able if not bench.case(fault).lacks(fault)]
         for number in range(trials if able else 0):
             fault = able[number % len(able)]
             try:
-                found.append(abort(fault, bench.case(fault), dice.uniform(0.0, _LATEST_S)))
+                yield abort(fault, bench.case(fault), dice.uniform(0.0, _LATEST_S))
             except FaultError as error:  # the machine would not take it this time; that is no abort
                 print(f"not injected: {fault.describe()}: {error}", file=sys.stderr)
-    return found
 
 
 def quantile(found: list[Abort], q: float, of: Callable[[Abort], float] = lambda one: one.healed_s) -> float:
@@ -225,7 +241,13 @@ def main() -> int:
     given = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="engram-aborts-") as folder, Provenance() as machine:
-        found = aborts(given.trials, given.seed, Path(folder), given.fault)
+        found: list[Abort] = []
+        try:
+            for one in aborts(given.trials, given.seed, Path(folder), given.fault):
+                found.append(one)
+                print(f"{one.fault} · {one.phase} · {one.how} · {one.healed_s:.3f} s · {one.left}", flush=True)
+        except HealFailed as error:  # at the end; its own row says as much
+            print(error, file=sys.stderr)
     if found:
         print(table(found))
     print(machine.sentence)

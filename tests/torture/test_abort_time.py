@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from harness.errors import HealFailed
+from harness.faults import injection
+from harness.faults.global_latency import RecallLatency
+from harness.faults.recipe import Recipe, apply
+from tests.faults.family import Case
 from tests.torture.abort_time import (
     IN_FORCE,
     IN_PLACE,
@@ -12,6 +20,7 @@ from tests.torture.abort_time import (
     RESTART,
     UNSEEN,
     Abort,
+    abort,
     aborts,
     classes,
     document,
@@ -24,7 +33,7 @@ STARTED = Abort("double_crash", UNSEEN, RESTART, 0.2, 0.3, 0.7, "")
 
 
 def test_a_few_aborts_are_healed_and_leave_nothing(tmp_path: Path) -> None:
-    found = aborts(3, 11, tmp_path, ("recall_latency", "bad_configuration"))
+    found = list(aborts(3, 11, tmp_path, ("recall_latency", "bad_configuration")))
     assert [one.fault for one in found] == ["recall_latency", "bad_configuration", "bad_configuration"]
     assert [one.left for one in found] == [""] * 3
     went_in = [one for one in found if one.phase != NEVER]
@@ -32,6 +41,26 @@ def test_a_few_aborts_are_healed_and_leave_nothing(tmp_path: Path) -> None:
         RESTART if one.fault == "bad_configuration" else IN_PLACE for one in went_in
     ]
     assert all(0 <= one.begun_s <= one.undone_s <= one.healed_s for one in went_in)
+
+
+def test_a_heal_that_fails_is_no_fault_that_did_not_go_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals = iter([HealFailed("the target takes no heal")])
+
+    def refused_once(recipe: Recipe) -> str:
+        for refusal in refusals:
+            raise refusal
+        return apply(recipe)
+
+    monkeypatch.setattr(injection, "apply", refused_once)
+    monkeypatch.setattr(injection, "_RETRY_S", 60.0)  # beyond the deadline: one try
+    with Case(tmp_path) as case:
+        found = abort(RecallLatency(40.0), case, 0.5)
+        assert found.phase != NEVER
+        assert found.healed_s == math.inf
+        assert found.left.startswith("not healed: the target takes no heal")
+        assert "HttpRecipe" in found.left, "it is still there"
+        assert shortfalls([PLACED, found])[0].startswith("recall_latency left not healed")
+        assert abort(RecallLatency(40.0), case, 0.5).left == "", "healed meanwhile, for the trials to come"
 
 
 def test_the_start_of_the_target_is_told_apart() -> None:
