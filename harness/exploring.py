@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from harness.clock import Clock, SystemClock
 from harness.errors import HarnessError, RecordError, TargetError
@@ -25,6 +25,7 @@ _WEEK_S = 7 * 86_400.0
 _LOOK_S = 1.0
 _RECENT_S = 5.0
 _ASK_S = 2.0
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -64,22 +65,40 @@ class Exploration:
         Answers when the stay is over, or on Ctrl-C once it was up. Raises :class:`KeyboardInterrupt` where it was not
         yet, and :class:`HarnessError` where it cannot be brought up or its load breaks; nothing is left either way.
         """
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RecordError(f"cannot be made: {error.strerror}", where=str(self._folder)) from error
-        with Ledger(self._folder / "ledger.jsonl", clock=self._clock) as ledger, ExitStack() as stack:
-            self._say("starting")
-            target = stack.enter_context(self._maker.make(self._folder, ledger, port=self._stay.port))
-            ledger.claim(target.claimed_url)
-            self._flags(target)
-            load = self._load(target, stack)
+        with self._up() as (target, load):
             ready(self._places(target, load))
             try:
                 self._stay_up(target, load, StandingDisplay(stream))
             except KeyboardInterrupt:
                 stream.write("taking it down\n")
                 stream.flush()
+
+    def visit(self, look: Callable[[Target], Found]) -> Found:
+        """Bring it up, a Prometheus beside it where there can be one, and answer what ``look`` finds under the load.
+
+        Raises as :meth:`run` does; nothing is left either way.
+        """
+        with self._up(frozenset({"prometheus"})) as (target, load):
+            if load is not None:
+                self._say("storing the load's memories")
+                load.preload()
+                load.keep_samples(False)
+                load.start()
+            self._say("looking")
+            return look(target)
+
+    @contextmanager
+    def _up(self, wants: frozenset[str] = frozenset()) -> Iterator[tuple[Target, LoadSupervisor | None]]:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecordError(f"cannot be made: {error.strerror}", where=str(self._folder)) from error
+        with Ledger(self._folder / "ledger.jsonl", clock=self._clock) as ledger, ExitStack() as stack:
+            self._say("starting")
+            target = stack.enter_context(self._maker.make(self._folder, ledger, wants, port=self._stay.port))
+            ledger.claim(target.claimed_url)
+            self._flags(target)
+            yield target, self._load(target, stack)
 
     def _flags(self, target: Target) -> None:
         if "cohorts" in target.capabilities and self._stay.cohort_rate > 0:

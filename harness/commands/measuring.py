@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
-from harness.targets.base import STARTED_HERE
+from harness.targets.base import DOCKER, STARTED_HERE
 
 if TYPE_CHECKING:
     from harness.performance import Maker
+    from harness.starting import TargetMaker
 
 
+_PROFILE = "full"  # consolidation every second
 TARGET_HELP = "embedded, docker, or http://host:port"
 
 
@@ -36,6 +38,39 @@ def maker(where: str, config: Path | None, defects: list[str], default: str) -> 
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the configuration: {error}", where=str(config)) from error
     return TargetMaker(where, config_text=text, defects=defects, alone=True, say=say).make
+
+
+def stack_maker(
+    target: str,
+    *,
+    config_text: str | None = None,
+    defects: Sequence[str] = (),
+    time_scale: float = 1.0,
+    beside: bool = False,
+    say: Callable[[str], None],
+) -> TargetMaker:
+    """How to make Engram with its monitoring: a docker target's; of an embedded one where it is wanted ``beside`` it.
+
+    ``time_scale`` divides Prometheus' intervals and windows. Raises as :func:`maker` does.
+    """
+    from harness.drilling import engram_toml
+    from harness.scenario.profiles import load_profile
+    from harness.settings import scenarios_folder
+    from harness.starting import TargetMaker, monitoring_assets, monitoring_beside
+
+    folder = scenarios_folder()
+    assets, flags = monitoring_assets(folder, time_scale) if target == DOCKER else (None, ())
+    return TargetMaker(
+        target,
+        config_text=config_text
+        if config_text is not None
+        else engram_toml(load_profile(folder / "profiles.toml", _PROFILE)),
+        defects=defects,
+        assets=assets,
+        prometheus_flags=flags,
+        beside=monitoring_beside(folder, time_scale) if beside else None,
+        say=say,
+    )
 
 
 def say(text: str) -> None:

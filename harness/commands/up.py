@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.measuring import interrupt_on_sigterm
+from harness.commands.measuring import interrupt_on_sigterm, stack_maker
 from harness.errors import EXIT_OK, UsageError
 from harness.settings import DEFAULT_SEED, scenarios_folder
 from harness.targets.base import DOCKER, EMBEDDED
@@ -21,8 +21,6 @@ from harness.targets.base import DOCKER, EMBEDDED
 if TYPE_CHECKING:
     from harness.scenario.workload import Workload
     from harness.starting import TargetMaker
-
-_PROFILE = "full"  # consolidation every second
 
 
 def register(commands: Any) -> None:
@@ -85,21 +83,9 @@ def _up(arguments: argparse.Namespace) -> int:
 
 
 def _maker(arguments: argparse.Namespace, say: Callable[[str], None]) -> TargetMaker:
-    from harness.drilling import engram_toml
-    from harness.scenario.profiles import load_profile
-    from harness.starting import TargetMaker, monitoring_assets
-
-    folder = scenarios_folder()
     text = _text(arguments.engram_config) if arguments.engram_config else None
-    docker = arguments.target == DOCKER
-    assets, flags = monitoring_assets(folder, arguments.time_scale) if docker else (None, ())
-    return TargetMaker(
-        arguments.target,
-        config_text=text if text is not None else engram_toml(load_profile(folder / "profiles.toml", _PROFILE)),
-        defects=arguments.defect,
-        assets=assets,
-        prometheus_flags=flags,
-        say=say,
+    return stack_maker(
+        arguments.target, config_text=text, defects=arguments.defect, time_scale=arguments.time_scale, say=say
     )
 
 

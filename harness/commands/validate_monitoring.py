@@ -5,11 +5,31 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
-from typing import Any
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from harness.errors import EXIT_FAILED, EXIT_OK, UsageError
+from harness.commands.measuring import interrupt_on_sigterm, say, stack_maker
+from harness.errors import EXIT_FAILED, EXIT_OK, EnvironmentUnusable, UsageError
 from harness.monitoring.validation import Finding
+from harness.settings import DEFAULT_SEED
+from harness.targets.base import EMBEDDED, STARTED_HERE
+
+if TYPE_CHECKING:
+    from harness.prometheus import PrometheusClient
+    from harness.targets.base import Target
+
+_TIME_SCALE = 15.0  # a scrape a second, as in drills
+_MOST_SCALE = 60.0
+_LOAD_PER_S = 60.0
+_LOOK_S = 0.5
+_PATIENCE_S = 600.0  # at the usual intervals; divided by the time scale
+_LEAST_PATIENCE_S = 30.0
+_USUAL_ABSENCE = {
+    "prometheus": "it is not installed (Debian: apt-get install prometheus)",
+    "grafana": "there is none beside an embedded Engram",
+}
 
 
 def register(commands: Any) -> None:
@@ -19,7 +39,16 @@ def register(commands: Any) -> None:
     )
     parser.add_argument("--prometheus-url", metavar="URL", help="[ENGRAM_PROMETHEUS_URL]")
     parser.add_argument("--grafana-url", metavar="URL", help="[ENGRAM_GRAFANA_URL]")
-    parser.add_argument("--target", metavar="URL", help="the Engram itself: its metrics, and as a witness of recalls")
+    parser.add_argument(
+        "--target",
+        metavar="T",
+        help="URL of the Engram itself: its metrics, and as a witness of recalls; docker or embedded: the stack as it "
+        "is shipped, brought up under a load for this",
+    )
+    parser.add_argument(
+        "--time-scale", type=float, metavar="K", help=f"divide that stack's intervals by K (default: {_TIME_SCALE:g})"
+    )
+    parser.add_argument("--results-dir", type=Path, default=Path("results"), metavar="D", help="where its logs are")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.set_defaults(run=_validate)
 
@@ -28,9 +57,16 @@ def _validate(arguments: argparse.Namespace) -> int:
     prometheus = arguments.prometheus_url or os.environ.get("ENGRAM_PROMETHEUS_URL")
     grafana = arguments.grafana_url or os.environ.get("ENGRAM_GRAFANA_URL")
     target = arguments.target
-    if not prometheus and not grafana and not target:
+    if target in STARTED_HERE:
+        if arguments.prometheus_url or arguments.grafana_url:
+            raise UsageError(f"--prometheus-url and --grafana-url contradict --target {target}", hint="it has its own")
+        findings = _validate_stack(arguments)
+    elif not prometheus and not grafana and not target:
         raise UsageError("nothing to validate", hint="give --prometheus-url, --grafana-url or --target")
-    findings = validate(prometheus, grafana, target)
+    else:
+        if arguments.time_scale is not None:
+            raise UsageError("--time-scale is of a stack that is started here", hint="--target docker or embedded")
+        findings = validate(prometheus, grafana, target)
     good = all(finding.verdict != "failed" for finding in findings)
     if arguments.json:
         print(json.dumps({"ok": good, "findings": [finding.as_json() for finding in findings]}, indent=2))
@@ -39,8 +75,52 @@ def _validate(arguments: argparse.Namespace) -> int:
     return EXIT_OK if good else EXIT_FAILED
 
 
-def validate(prometheus: str | None, grafana: str | None, target: str | None) -> list[Finding]:
-    """Every finding about what is given; the others are skipped with the reason.
+def _validate_stack(arguments: argparse.Namespace) -> list[Finding]:
+    """Every finding about a stack that is brought up for it: once its rules have data, or have had the time for it."""
+    from harness.clock import SystemClock
+    from harness.drilling import session_folder
+    from harness.exploring import Exploration, Stay
+    from harness.scenario.workload import load_workload
+    from harness.settings import scenarios_folder
+
+    scale = _TIME_SCALE if arguments.time_scale is None else arguments.time_scale
+    if not 1 <= scale <= _MOST_SCALE:
+        raise UsageError(f"--time-scale {scale:g} is not from 1 to {_MOST_SCALE:g}", hint="a scrape takes its time")
+    stay = Stay(workload=load_workload(scenarios_folder() / "drill.toml").at_rate(_LOAD_PER_S), seed=DEFAULT_SEED)
+    maker = stack_maker(arguments.target, time_scale=scale, beside=arguments.target == EMBEDDED, say=say)
+    folder = session_folder(arguments.results_dir.absolute(), SystemClock().wall()) / "monitoring"
+    interrupt_on_sigterm()
+    return Exploration(stay, maker, folder, say=say).visit(lambda target: _look(target, scale))
+
+
+def _look(target: Target, scale: float) -> list[Finding]:
+    from harness.clock import SystemClock
+    from harness.prometheus import PrometheusClient
+
+    absent = {**_USUAL_ABSENCE, **target.describe().get("absent", {})}
+    if target.prometheus_url is None:
+        raise EnvironmentUnusable("there is no Prometheus to validate", where=absent["prometheus"])
+    clock, never = SystemClock(), threading.Event()
+    deadline = clock.now() + max(_LEAST_PATIENCE_S, _PATIENCE_S / scale)
+    with PrometheusClient.from_environment(target.prometheus_url) as client:
+        while clock.now() < deadline and not _has_data(client):
+            clock.wait(never, _LOOK_S)
+    return validate(target.prometheus_url, target.grafana_url, target.base_url, absent)
+
+
+def _has_data(client: PrometheusClient) -> bool:
+    """Whether a stack that is all right has had its time: what only takes time is not said to be wrong."""
+    from harness.monitoring.assets import load_spec
+    from harness.monitoring.validation import validate_prometheus
+    from harness.settings import scenarios_folder
+
+    return all(finding.verdict != "failed" for finding in validate_prometheus(client, load_spec(scenarios_folder())))
+
+
+def validate(
+    prometheus: str | None, grafana: str | None, target: str | None, absent: Mapping[str, str] | None = None
+) -> list[Finding]:
+    """Every finding about what is given; the others are skipped with the reason, which ``absent`` may know.
 
     Raises an error of exit code 3 where a URL does not answer, refuses us, or is something else.
     """
@@ -57,16 +137,17 @@ def validate(prometheus: str | None, grafana: str | None, target: str | None) ->
     folder = scenarios_folder()
     spec, limits = load_spec(folder), load_objectives(folder / "slo.toml").limits
     found: list[Finding] = []
+    why = {"prometheus": "no --prometheus-url", "grafana": "no --grafana-url", **(absent or {})}
     if prometheus:
         with PrometheusClient.from_environment(prometheus) as client:
             found += validate_prometheus(client, spec)
     else:
-        found.append(skipped("prometheus", "no --prometheus-url"))
+        found.append(skipped("prometheus", why["prometheus"]))
     if grafana:
         with GrafanaClient.from_environment(grafana) as shown:
             found += validate_grafana(shown, spec)
     else:
-        found.append(skipped("grafana", "no --grafana-url"))
+        found.append(skipped("grafana", why["grafana"]))
     if target:
         with EngramClient(target) as engram:
             found.append(validate_exporter(engram, spec))
@@ -82,4 +163,6 @@ def _print(findings: Sequence[Finding]) -> None:
     for finding in findings:
         print(f"{words[finding.verdict]:8}{finding.check:{width}}  {finding.detail}")
     failures = sum(finding.verdict == "failed" for finding in findings)
-    print(f"{failures} of {len(findings)} checks failed" if failures else "the monitoring stack works")
+    unseen = ", ".join(finding.check for finding in findings if finding.verdict == "skipped")
+    said = f"{failures} of {len(findings)} checks failed" if failures else "the monitoring stack works"
+    print(f"{said}; not looked at: {unseen}" if unseen else said)

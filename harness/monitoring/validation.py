@@ -96,7 +96,8 @@ def _scrape_fresh(client: PrometheusClient, spec: MonitoringSpec) -> Finding:
     """By the age of the samples themselves: an exporter may answer with old ones, and `up` would not tell."""
     job = f'{{job="{spec.scrape.job}"}}'
     intervals = [t.interval_s for t in client.targets() if t.job == spec.scrape.job and t.interval_s > 0]
-    limit_s = STALE_SCRAPES * max(intervals, default=spec.scrape.interval_s)
+    # Never longer than it is meant to be: rates over a minute have nothing to go by where a scrape is an hour apart.
+    limit_s = STALE_SCRAPES * min(spec.scrape.interval_s, max(intervals, default=spec.scrape.interval_s))
     for series in (f"up{job}", f"engram_recall_total{job}"):
         age = client.query(f"max(time() - timestamp({series}))").value()
         if age is None:
@@ -178,7 +179,7 @@ def _test_alert(client: PrometheusClient, spec: MonitoringSpec) -> Finding:
         return failed(check, f"{TEST_ALERT} is {', '.join(sorted(states))}, not firing")
     age = client.query(f'max(time() - timestamp(ALERTS{{alertname="{TEST_ALERT}"}}))').value()
     intervals = [group.interval_s for group in client.rules() if group.name == GROUP]
-    limit_s = STALE_SCRAPES * max(intervals, default=spec.scrape.evaluation_s)
+    limit_s = STALE_SCRAPES * min(spec.scrape.evaluation_s, max(intervals, default=spec.scrape.evaluation_s))
     if age is None or age > limit_s:
         said = "at a time not seen" if age is None else f"{age:.1f} s ago"
         return failed(check, f"{TEST_ALERT} was evaluated {said}, not within {limit_s:g} s")

@@ -20,8 +20,10 @@ def unchanged(path: str, document: Any) -> Any:
     return document
 
 
-class _Server:
+class Server:
     """Answers GET and POST with what :meth:`answer` says: (status, body)."""
+
+    content_type = "application/json"
 
     def __init__(self) -> None:
         stub = self
@@ -32,7 +34,7 @@ class _Server:
                 body = self.rfile.read(length)
                 status, text = stub.answer(self.command, self.path, body, dict(self.headers))
                 self.send_response(status)
-                self.send_header("content-type", "application/json")
+                self.send_header("content-type", stub.content_type)
                 self.send_header("content-length", str(len(text)))
                 self.end_headers()
                 self.wfile.write(text)
@@ -60,7 +62,7 @@ class _Server:
         self._thread.join(5)
 
 
-class LyingPrometheus(_Server):
+class LyingPrometheus(Server):
     """A real Prometheus, but for what ``change`` makes of its answers."""
 
     def __init__(self, behind: str, change: Change = unchanged) -> None:
@@ -90,7 +92,7 @@ def _constant(expr: str) -> tuple[int, bytes]:
     return 200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
 
 
-class StubGrafana(_Server):
+class StubGrafana(Server):
     """What :func:`harness.monitoring.assets.write_assets` wrote to ``folder``, over a Prometheus that says 1."""
 
     def __init__(self, folder: Path, change: Change = unchanged) -> None:

@@ -105,6 +105,17 @@ def _stale(path: str, document: Any) -> Any:
     return document
 
 
+def _seldom(path: str, document: Any) -> Any:
+    """Scraped once an hour, 50 s ago: fresh by its own measure, and nothing for rates over a minute to go by."""
+    if "/targets" in path:
+        for target in document["data"]["activeTargets"]:
+            target["scrapeInterval"] = "1h"
+    if "timestamp%28up" in path or "timestamp(up" in path:
+        for one in document["data"]["result"]:
+            one["value"][1] = "50"
+    return document
+
+
 def _renamed(path: str, document: Any) -> Any:
     if "/query" in path and document["data"]["resultType"] == "vector":
         for one in document["data"]["result"]:
@@ -134,6 +145,7 @@ LIES = {
     "rules gone": Lie(_rules_gone, "rules loaded", "no rule group 'dual_memory'"),
     "alert rule gone": Lie(_alert_rule_gone, "rules loaded", "lacks ConsolidationFailures"),
     "stale scrape": Lie(_stale, "scrape fresh", "3600.0 s old"),
+    "scraped too seldom": Lie(_seldom, "scrape fresh", "50.0 s old, more than 45 s"),
     "metric renamed": Lie(_renamed, "metrics scraped", "renamed to engram_blended_recalls_total?"),
     "no test alert": Lie(_silent_alerts, "test alert fires", "does not fire"),
     "test alert pending": Lie(_pending_only, "test alert fires", "pending, not firing"),
