@@ -131,12 +131,14 @@ def main() -> int:
     keep = nullcontext(str(given.folder)) if given.folder else tempfile.TemporaryDirectory(prefix="engram-torture-")
     with keep as folder, machine:
         rows = list(torture(given.kills, given.lanes, given.seed, Path(folder), given.kind))
-        rows += [json.loads(line) for path in given.more for line in path.read_text().splitlines()]
+        earlier = [json.loads(line) for path in given.more for line in path.read_text().splitlines()]
+        rows += earlier
         if given.folder:
             (given.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     text, bad = summary(rows)
+    where = machine.sentence + (f" {len(earlier)} rows are of earlier runs." if earlier else "")
     print(text)
-    print(machine.sentence)
+    print(where)
     for row in bad:
         print(f"{row['kind']} {row['step']}: {row.get('verdict')} {row['residual']}")
     late = p99_s(rows) > LIMIT_S
@@ -146,7 +148,7 @@ def main() -> int:
         DOCUMENT.parent.mkdir(exist_ok=True)
         took_s = time.monotonic() - started
         DOCUMENT.write_text(
-            document(text, sum(bool(r.get("killed")) for r in rows), given.seed, took_s, undosed(), machine.sentence),
+            document(text, sum(bool(r.get("killed")) for r in rows), given.seed, took_s, undosed(), where),
             encoding="utf-8",
         )
     return 1 if bad or late or not rows else 0
