@@ -103,6 +103,19 @@ def test_a_bad_configuration_is_refused_and_the_own_one_starts_again(images: Ima
         assert target.describe()["starts"] == 3
 
 
+def test_a_restart_that_is_given_up_leaves_it_down_and_the_next_brings_it_back(images: Images, tmp_path: Path) -> None:
+    given_up = threading.Event()
+    given_up.set()
+    with DockerTarget(tmp_path / "case", without_prometheus(images), register=Registry()) as target:
+        url = target.base_url
+        with pytest.raises(TargetError, match="its start was given up"):
+            target.restart(kill=True, cancel=given_up)
+        assert not target.alive()
+        target.restart(kill=True)
+        assert target.base_url == url
+        assert target.alive()
+
+
 def test_the_disk_shim_stands_before_the_containers_files(images: Images, tmp_path: Path) -> None:
     with DockerTarget(tmp_path, without_prometheus(images), disk_shim=True) as target:
         assert "disk_shim" in target.capabilities
