@@ -96,7 +96,6 @@ class Panel:
 def panel_of(view: CaseView, window: Window | None) -> Panel:
     """The panel's answers in a window of a case."""
     samples, answers = answered(recalls(view.within(window))), view.record.answers
-    answers = answers[answers["count"] > 0]  # one without any memory of ours is kept for its confidence
     _, here, there = np.intersect1d(samples["sequence"], answers["sequence"], assume_unique=False, return_indices=True)
     return Panel(view, samples[here], answers["items"][there].astype(np.int64))
 

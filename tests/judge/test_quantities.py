@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from harness.judge.effects import evidence
 from harness.judge.quantities import measure
 from harness.judge.summary import CaseSummary
 from harness.judge.view import CaseView
-from harness.model import Estimate, Outcome
+from harness.model import Cohort, Cue, Estimate, Op, Outcome
+from harness.timeline.answers import ANSWER, NONE, TRUTH
 from tests.cases import build
 
 
@@ -142,3 +144,30 @@ def test_a_dead_process_is_seen_by_a_probe_that_hung_over_the_whole_window(
         streams={**record.streams, "health": health},
     )
     assert any(piece.seen for piece in evidence(CaseView(dead))) is seen
+
+
+def test_a_canary_that_answers_nothing_found_nothing() -> None:
+    """An empty answer is an answer: left out, the canary's few good ones would speak for all of them."""
+    record = build(cohort_rate=0.5).record
+    samples = record.samples.copy()
+    asked = np.isin(samples["op"], (int(Op.RECALL), int(Op.EMBEDDING_SEARCH)))
+    samples["cue"] = int(Cue.EXACT)
+    samples["space"], samples["item"] = 0, np.arange(len(samples)) % 40
+    samples["sequence"] = np.arange(len(samples))
+    answers = np.zeros(int(asked.sum()), dtype=ANSWER)
+    answers["sequence"], answers["count"], answers["items"] = samples["sequence"][asked], 10, np.arange(10)
+    truth = np.zeros(40, dtype=TRUTH)
+    truth["item"], truth["cue"], truth["count"] = np.arange(40), int(Cue.EXACT), 20
+    truth["items"], truth["nearness"] = np.arange(20), np.where(np.arange(20) < 10, 0.9, 0.1)
+    canary = np.isin(samples["user"][asked], samples["user"][samples["cohort"] == int(Cohort.CANARY)])
+
+    def seen(empty: float) -> tuple[float, float]:
+        drawn = canary & (np.random.default_rng(5).random(len(canary)) < empty)
+        kept = answers.copy()
+        kept["count"][drawn], kept["items"][drawn] = 0, NONE
+        view = CaseView(replace(record, samples=samples, answers=kept, truth=truth))
+        return of(view, "recall_at_k", cohort="canary").value, of(view, "topk_overlap").value
+
+    assert seen(0.0) == (1.0, 1.0)
+    assert seen(0.3) == (pytest.approx(0.7, abs=0.06), pytest.approx(0.7, abs=0.1))
+    assert seen(1.0) == (0.0, 0.0)
