@@ -13,7 +13,7 @@ from typing import Any, TextIO, TypeVar
 from harness.clock import Clock, SystemClock
 from harness.errors import HarnessError, RecordError, TargetError
 from harness.faults.ledger import Ledger
-from harness.load.plan import LoadPlan
+from harness.load.plan import PRELOAD_S, LoadPlan
 from harness.load.supervisor import LoadSupervisor
 from harness.prometheus import PrometheusClient
 from harness.report.standing import Standing, StandingDisplay
@@ -38,6 +38,7 @@ class Stay:
     page: bool = False
     port: int = 0
     duration_s: float | None = None
+    preload_s: float = PRELOAD_S
 
 
 class Exploration:
@@ -114,6 +115,7 @@ class Exploration:
             seed=self._stay.seed,
             folder=self._folder / "samples",
             max_duration_s=(self._stay.duration_s or _WEEK_S) + 600.0,
+            preload_deadline_s=self._stay.preload_s,
             web=self._stay.page,
         )
         load = stack.enter_context(LoadSupervisor(plan, self._clock))

@@ -15,7 +15,7 @@ from harness.clock import Clock, SystemClock
 from harness.errors import RecordError, UsageError
 from harness.faults.ledger import Ledger
 from harness.judge.regression import RunFigures
-from harness.load.plan import LoadPlan
+from harness.load.plan import PRELOAD_S, LoadPlan
 from harness.load.statistics import LiveStats
 from harness.load.supervisor import LoadSupervisor
 from harness.load.trace import PackedTrace
@@ -47,6 +47,7 @@ class Measurement:
     warm_up_s: float = WARM_UP_S
     processes: int = 1
     trace: PackedTrace | None = None
+    preload_s: float = PRELOAD_S
 
 
 def check_task(task: str) -> str:
@@ -86,6 +87,7 @@ def measure(
             folder=folder / "samples",
             max_duration_s=length + 120.0,
             processes=what.processes,
+            preload_deadline_s=what.preload_s,
             trace=what.trace.path if what.trace else None,
             trace_spaces=what.trace.spaces if what.trace else (),
         )
@@ -157,8 +159,10 @@ def _facts(live: LiveStats, what: Measurement) -> dict[str, Any]:
         for op, histogram in live.latency_by_op.items()
         if histogram.count
     }
+    data = what.workload.data
     return {
         "scenario": what.workload.name,
+        "memories": {"num_nodes": data.num_nodes, "memory_spaces": data.memory_spaces},
         "seed": what.seed,
         "offered_per_s": live.offered_rate,
         "per_operation": by_op,

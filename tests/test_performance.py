@@ -14,6 +14,8 @@ from harness.cli import main
 from harness.errors import RecordError
 from harness.faults.ledger import Ledger
 from harness.performance import Measurement, latest_of, measure_pairs, read_pairs, result_folder
+from harness.scenario.workload import load_workload
+from harness.settings import scenarios_folder
 from harness.targets.attached import AttachedTarget
 from harness.targets.base import Target
 from tests.load.servers import small_workload, stub
@@ -51,6 +53,27 @@ def test_pairs_are_run_in_turn_and_read_back(tmp_path: Path) -> None:
     value = json.loads((tmp_path / "pairs" / "02-after" / "result.json").read_text())
     assert value["seed"] == 8 and value["side"] == "after"
     assert not list((tmp_path / "pairs").rglob("requests-*.bin")) or value["operations"]["total"] > 0
+
+
+@pytest.mark.parametrize("scenario", ["multi_tenant", "burst_traffic", "write_heavy"])
+def test_a_large_scenario_with_fewer_memories_and_its_result_says_so(tmp_path: Path, scenario: str) -> None:
+    with stub(tmp_path) as (url, _):
+        words = ["perf", "001", "before", "--target", url, "--seconds", "1", "--rate", "100", "--nodes", "20"]
+        words += ["--scenario", str(scenarios_folder() / f"{scenario}.toml")]
+        assert main([*words, "--results-dir", str(tmp_path / "results")]) in (0, 4)
+    value = json.loads(next((tmp_path / "results").rglob("result.json")).read_text())
+    spaces = load_workload(scenarios_folder() / f"{scenario}.toml").data.memory_spaces
+    assert value["memories"] == {"num_nodes": 20, "memory_spaces": spaces}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--nodes", "0"], "one memory at least"), (["--preload-time", "soon"], "soon"), (["--preload-time", "9d"], "9d")],
+)
+def test_sizes_that_are_none(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["perf", "001", "before"], ["soak"], ["up", "--target", "embedded", "--load", "drill"]):
+        assert main([*command, *words, "--results-dir", str(tmp_path)]) == 3
+        assert said in capsys.readouterr().err
 
 
 def test_one_check_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

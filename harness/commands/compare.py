@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.measuring import TARGET_HELP, maker, progress
+from harness.commands.measuring import TARGET_HELP, add_sizes, maker, preload_s, progress
 from harness.commands.recorded import EXIT_OF_VERDICT
 from harness.errors import EXIT_OK, RecordError, UsageError
 from harness.model import Verdict
@@ -52,6 +52,7 @@ def register(commands: Any) -> None:
     _add_comparison(perf)
     perf.add_argument("--scenario", type=Path, metavar="F", help="load (default: scenarios/m17_baseline.toml)")
     perf.add_argument("--rate", type=float, metavar="OPS", help="operations per second (default: the scenario's)")
+    add_sizes(perf)
     perf.add_argument("--seconds", type=float, default=60.0, metavar="S", help="length after the warm-up")
     perf.add_argument("--seed", default="0xDEADBEEF", help="decimal or 0x")
     perf.add_argument("--processes", type=int, default=1, metavar="N", help="load processes")
@@ -303,6 +304,8 @@ def _measurement(arguments: argparse.Namespace) -> Measurement:
     workload = load_workload(arguments.scenario or folder / "m17_baseline.toml")
     if arguments.rate is not None:
         workload = workload.at_rate(arguments.rate)
+    if arguments.nodes is not None:
+        workload = workload.with_nodes(arguments.nodes)
     limits = load_objectives(folder / "compare.toml").limits
     try:
         seed = int(arguments.seed, 0)
@@ -317,6 +320,7 @@ def _measurement(arguments: argparse.Namespace) -> Measurement:
         limits["schedule_lag_p99_ms"].value,
         limits["schedule_lag_share"].value,
         processes=arguments.processes,
+        preload_s=preload_s(arguments),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.targets.base import DOCKER, STARTED_HERE
+
+_MOST_PRELOAD_S = 172_800.0
 
 if TYPE_CHECKING:
     from harness.performance import Maker
@@ -97,6 +100,29 @@ def interrupt_on_sigterm() -> None:
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def add_sizes(parser: argparse.ArgumentParser) -> None:
+    """The options that say how many memories a load is about."""
+    parser.add_argument(
+        "--nodes", type=int, metavar="N", help="memories in each space (default: the scenario's num_nodes)"
+    )
+    parser.add_argument(
+        "--preload-time", metavar="D", help="what storing them may take before the load (default: 120s)"
+    )
+
+
+def preload_s(arguments: argparse.Namespace) -> float:
+    """Seconds the preload may take. Raises :class:`UsageError` where it is no duration."""
+    from harness.load.plan import PRELOAD_S
+    from harness.soak.plan import parse_duration
+
+    if arguments.preload_time is None:
+        return PRELOAD_S
+    found = parse_duration(arguments.preload_time)
+    if not 1 <= found <= _MOST_PRELOAD_S:
+        raise UsageError(f"--preload-time {arguments.preload_time} is not from 1 s to 2 days")
+    return found
 
 
 def parse_seed(text: str) -> int:

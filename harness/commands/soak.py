@@ -8,7 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness.commands.measuring import TARGET_HELP, interrupt_on_sigterm, parse_seed, say
+from harness.commands.measuring import (
+    TARGET_HELP,
+    add_sizes,
+    interrupt_on_sigterm,
+    parse_seed,
+    preload_s,
+    say,
+)
 from harness.commands.recorded import EXIT_OF_VERDICT
 from harness.errors import UsageError
 from harness.settings import DEFAULT_SEED, scenarios_folder
@@ -28,6 +35,7 @@ def register(commands: Any) -> None:
         "--time-scale", type=float, metavar="K", help="divide every duration by K (default: the profile's)"
     )
     soak.add_argument("--rate", type=float, metavar="OPS", help="operations per second (default: the profile's)")
+    add_sizes(soak)
     soak.add_argument("--target", default="embedded", help=TARGET_HELP)
     soak.add_argument("--i-own-this-target", action="store_true", help="faults may go into --target")
     soak.add_argument("--defect", action="append", default=[], metavar="NAME[=M]", help="of the reference Engram")
@@ -66,6 +74,8 @@ def _soak(arguments: argparse.Namespace) -> int:
             claimed=arguments.i_own_this_target,
             defects=tuple(arguments.defect),
             processes=arguments.processes,
+            nodes=arguments.nodes,
+            preload_s=preload_s(arguments),
         )
     display = SoakDisplay(stream, plan.real_duration_s)
     try:
@@ -97,6 +107,8 @@ _PLANNED: dict[str, Any] = {
     "i_own_this_target": False,
     "defect": [],
     "processes": 1,
+    "nodes": None,
+    "preload_time": None,
 }
 
 

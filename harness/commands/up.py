@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.measuring import interrupt_on_sigterm, stack_maker
+from harness.commands.measuring import add_sizes, interrupt_on_sigterm, preload_s, stack_maker
 from harness.errors import EXIT_OK, UsageError
 from harness.settings import DEFAULT_SEED, scenarios_folder
 from harness.targets.base import DOCKER, EMBEDDED
@@ -29,6 +29,7 @@ def register(commands: Any) -> None:
     up.add_argument("--target", choices=(EMBEDDED, DOCKER), default=DOCKER, help="default: docker")
     up.add_argument("--load", metavar="SCENARIO", help="keep a load on it: a name of scenarios/, or a TOML file")
     up.add_argument("--rate", type=float, metavar="OPS", help="operations per second (default: the scenario's)")
+    add_sizes(up)
     up.add_argument("--cohort-rate", type=float, default=0.5, metavar="R", help="users with blended recall (0: off)")
     up.add_argument("--locust-web", action="store_true", help="Locust's own page of that load")
     up.add_argument("--port", type=int, default=0, metavar="N", help="Engram's port (default: any free one)")
@@ -60,6 +61,7 @@ def _up(arguments: argparse.Namespace) -> int:
         page=arguments.locust_web,
         port=arguments.port,
         duration_s=_seconds(arguments.duration),
+        preload_s=preload_s(arguments),
     )
     quiet = arguments.json
 
@@ -93,12 +95,16 @@ def _workload(arguments: argparse.Namespace) -> Workload | None:
     from harness.scenario.workload import load_workload
 
     if arguments.load is None:
-        if arguments.rate is not None:
-            raise UsageError("--rate is of a load, and there is none", hint="add --load SCENARIO")
+        for option in ("rate", "nodes", "preload_time"):
+            if getattr(arguments, option) is not None:
+                name = option.replace("_", "-")
+                raise UsageError(f"--{name} is of a load, and there is none", hint="add --load SCENARIO")
         return None
     given = Path(arguments.load)
     named = scenarios_folder() / f"{arguments.load}.toml"
     workload = load_workload(named if given.suffix != ".toml" and named.is_file() else given)
+    if arguments.nodes is not None:
+        workload = workload.with_nodes(arguments.nodes)
     if arguments.rate is None:
         return workload
     if not 0 < arguments.rate <= 100_000:

@@ -31,6 +31,7 @@ _NO_SLOT, _NEW, _PRELOAD = int(Flag.NO_FREE_SLOT), int(Flag.NEW_CONNECTION), int
 _NOTHING = Reading(int(Outcome.CANCELLED))
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _RETRIES = 6
+_DOUBT = 1.5  # a preload estimated to take so much longer than allowed is not gone on with
 
 
 class Engine:
@@ -241,23 +242,29 @@ class Engine:
 
     def preload(self) -> int:
         """Store this process' share of all (space, item) pairs once. Gives how many; raises LoadError."""
-        data = self._plan.workload.data
-        total = data.num_nodes * data.memory_spaces
-        deadline = time.monotonic() + self._plan.preload_deadline_s
+        total = self._plan.workload.data.memories
+        begun = time.monotonic()
+        deadline = begun + self._plan.preload_deadline_s
         pool = Pool(self._plan.preload_concurrency)
         mine = range(self._plan.process, total, self._plan.processes)
         refusals: list[LoadError] = []
+        stored, look = 0, begun + self._plan.preload_look_s
 
         def store(index: int) -> None:
             # One refusal is enough: the others would only repeat it.
             if refusals:
                 return
+            nonlocal stored
             try:
                 self._preload_one(index, deadline)
+                stored += 1
             except LoadError as error:
                 refusals.append(error)
 
         for index in mine:
+            if (now := time.monotonic()) >= look:
+                look = now + self._plan.preload_look_s
+                refusals += self._preload_too_long(stored / (now - begun), len(mine))
             if refusals:
                 break
             pool.spawn(store, index)
@@ -266,6 +273,22 @@ class Engine:
             raise refusals[0]
         self._samples.flush()
         return len(mine)
+
+    def _preload_too_long(self, rate: float, mine: int) -> list[LoadError]:
+        """An error where the preload will not be done in time at this rate; better now than at the deadline."""
+        allowed_s = self._plan.preload_deadline_s
+        if not rate or mine / rate <= allowed_s * _DOUBT:
+            return []
+        data, rate_of_all = self._plan.workload.data, rate * self._plan.processes
+        what = f"{data.memories:,} memories ({data.num_nodes:,} in each of {data.memory_spaces} spaces)"
+        return [
+            LoadError(
+                f"storing {what} takes {_spoken(mine / rate)} at the {rate_of_all:,.0f}/s this target takes; "
+                f"{_spoken(allowed_s)} are allowed",
+                where=self._plan.base_url,
+                hint="--nodes N for fewer in each space, or --preload-time for all of them",
+            )
+        ]
 
     def _preload_one(self, index: int, deadline: float) -> None:
         space, item = divmod(index, self._plan.workload.data.num_nodes)
@@ -287,7 +310,9 @@ class Engine:
         url = self._plan.base_url
         if now >= deadline:
             seconds = self._plan.preload_deadline_s
-            raise LoadError(f"the preload was not done after {seconds:g} s", where=url, hint="fewer num_nodes")
+            raise LoadError(
+                f"the preload was not done after {seconds:g} s", where=url, hint="--nodes N or --preload-time"
+            )
         shown = body[:200].decode("utf-8", "replace").replace("\n", " ")
         said = f": {shown!r}" if shown else ""
         hint = f"set {KEY_VARIABLE}" if status in (401, 403) else "is this an Engram, and is it healthy?"
@@ -320,6 +345,16 @@ class Engine:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         self._live.beat(time.monotonic(), time.process_time(), rss, peak)
         self._live.words[W_CONNECTS] = self._pool.connects
+
+
+def _spoken(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 600
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 _CERTAIN = frozenset({Outcome.OK, Outcome.REFUSED})  # a refused connection carried nothing to the target

@@ -11,6 +11,8 @@ from typing import Any
 from harness.scenario.workload import Workload, workload_from_json
 
 KEY_VARIABLE = "ENGRAM_API_KEY"
+PRELOAD_S = 120.0  # what a preload may take, unless more is asked for
+_PRELOADING, _PRELOADING_MUCH, _MUCH = 16, 64, 10_000
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class LoadPlan:
 
     ``folder`` takes the samples, the live files and the processes' logs. ``max_duration_s`` is a hard limit: the
     processes end by themselves after it, whatever else happened. The API key, where the target wants one, comes from
-    the environment variable ``ENGRAM_API_KEY`` and stands in no file.
+    the environment variable ``ENGRAM_API_KEY`` and stands in no file. A preload that would take longer than
+    ``preload_deadline_s``, at the rate the target takes memories at, ends as soon as that shows.
     """
 
     workload: Workload
@@ -28,8 +31,8 @@ class LoadPlan:
     folder: Path
     max_duration_s: float
     processes: int = 1
-    preload_concurrency: int = 16
-    preload_deadline_s: float = 120.0
+    preload_deadline_s: float = PRELOAD_S
+    preload_look_s: float = 5.0  # how often is looked whether the preload will end in time
     ready_deadline_s: float = 20.0
     trace: Path | None = None  # a packed trace to send instead of the workload's schedule; nothing is preloaded then
     trace_spaces: tuple[str, ...] = ()
@@ -39,6 +42,11 @@ class LoadPlan:
     def slots_per_process(self) -> int:
         """Slots of each process; together at least what the workload needs."""
         return max(1, math.ceil(self.workload.slots_needed() / self.processes))
+
+    @property
+    def preload_concurrency(self) -> int:
+        """Stores of the preload in flight, of each process; where there is much to store, more."""
+        return _PRELOADING if self.workload.data.memories <= _MUCH else _PRELOADING_MUCH
 
     def for_process(self, process: int) -> ProcessPlan:
         """The part of process ``process``."""
@@ -53,6 +61,7 @@ class LoadPlan:
             max_duration_s=self.max_duration_s,
             preload_concurrency=self.preload_concurrency,
             preload_deadline_s=self.preload_deadline_s,
+            preload_look_s=self.preload_look_s,
             trace=self.trace,
             trace_spaces=self.trace_spaces,
             web=self.web and process == 0,
@@ -71,8 +80,9 @@ class ProcessPlan:
     processes: int
     slots: int
     max_duration_s: float
-    preload_concurrency: int = 16
-    preload_deadline_s: float = 120.0
+    preload_concurrency: int = _PRELOADING
+    preload_deadline_s: float = PRELOAD_S
+    preload_look_s: float = 5.0
     trace: Path | None = None
     trace_spaces: tuple[str, ...] = ()
     web: bool = False

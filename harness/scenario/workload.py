@@ -96,6 +96,11 @@ class Data:
     memory_spaces: int
     distribution: Distribution
 
+    @property
+    def memories(self) -> int:
+        """How many there are in all spaces: all of them are stored before a load starts."""
+        return self.num_nodes * self.memory_spaces
+
 
 @dataclass(frozen=True)
 class Validation:
@@ -151,6 +156,12 @@ class Workload:
         if not 0 < ops_per_s < math.inf:
             raise ConfigError(f"a rate must be above zero, not {ops_per_s}", where=self.name)
         return dataclasses.replace(self, arrival=self.arrival.at_rate(ops_per_s))
+
+    def with_nodes(self, num_nodes: int) -> Workload:
+        """The same shape about ``num_nodes`` memories in each space. Raises :class:`ConfigError` below one."""
+        if num_nodes < 1:
+            raise ConfigError(f"a load is about one memory at least, not {num_nodes}", where=self.name)
+        return dataclasses.replace(self, data=dataclasses.replace(self.data, num_nodes=num_nodes))
 
     def slots_needed(self) -> int:
         """Slots that keep every arrival on time while the target stalls for a whole request timeout."""

@@ -169,6 +169,7 @@ class SoakRun:
             folder=self._samples,
             max_duration_s=left_s + _PROFILE_MARGIN_S,
             processes=self.plan.processes,
+            preload_deadline_s=self.plan.preload_s,
         )
 
     def _start_load(self, load: LoadSupervisor) -> None:

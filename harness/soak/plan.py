@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from harness.load.plan import PRELOAD_S
 from harness.report.soak import LEAST_INTERVAL_S
 from harness.scenario.soak import SoakScenario, load_soak, soak_from_json
 from harness.scenario.workload import Workload, load_workload, workload_from_json
@@ -47,6 +48,7 @@ class SoakPlan:
     defects: tuple[str, ...] = ()
     processes: int = 1
     faults: tuple[Planned, ...] = ()
+    preload_s: float = PRELOAD_S  # what storing every memory before the load may take, in real time
 
     def real(self, seconds: float, least_s: float = 0.0) -> float:
         """Seconds of the full soak as seconds to wait, no less than ``least_s``."""
@@ -107,6 +109,7 @@ class SoakPlan:
             "defects": list(self.defects),
             "processes": self.processes,
             "faults": [fault.as_json() for fault in self.faults],
+            "preload_s": self.preload_s,
         }
 
 
@@ -136,6 +139,8 @@ def make_plan(
     claimed: bool = False,
     defects: tuple[str, ...] = (),
     processes: int = 1,
+    nodes: int | None = None,
+    preload_s: float = PRELOAD_S,
 ) -> SoakPlan:
     """Read the scenario and check everything; what is given beats the profile.
 
@@ -154,6 +159,8 @@ def make_plan(
         if not (math.isfinite(rate_ops_per_s) and rate_ops_per_s > 0):
             raise UsageError(f"a rate of {rate_ops_per_s!r} operations per second cannot be offered")
         workload = workload.at_rate(rate_ops_per_s)
+    if nodes is not None:
+        workload = workload.with_nodes(nodes)
     duration_s = parse_duration(duration) if duration is not None else chosen.duration_h * 3600.0
     if not (math.isfinite(time_scale) and time_scale >= 1.0):
         raise UsageError(f"--time-scale {time_scale!r} must be 1 or more")
@@ -167,7 +174,9 @@ def make_plan(
     planned: tuple[Planned, ...] = ()
     if faults != "none":
         planned = schedule(load_schedule(_faults_file(faults, scenario)), seed, duration_s)
-    return SoakPlan(soak, workload, duration_s, time_scale, seed, target, claimed, defects, processes, planned)
+    return SoakPlan(
+        soak, workload, duration_s, time_scale, seed, target, claimed, defects, processes, planned, preload_s
+    )
 
 
 def _check_target(target: str, claimed: bool, defects: tuple[str, ...]) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -254,6 +256,29 @@ def test_a_preload_that_is_refused_says_why(tmp_path: Path, reply: bytes, compla
         with pytest.raises(LoadError, match=complaint) as caught:
             load.preload()
         assert server.url in str(caught.value)
+
+
+def test_a_preload_that_will_not_end_in_time_is_told_at_once_and_one_that_will_goes_on(tmp_path: Path) -> None:
+    pause_s = [0.5]
+
+    def slowly(peer: Peer) -> None:
+        while request := peer.request():
+            peer.hold(pause_s[0])
+            stored = re.search(rb"m-(\d{5}) v1 ", request)
+            assert stored is not None
+            peer.send(answer(b'{"memory_id":"m-%b"}' % stored[1], b"201 Created"))
+
+    with RawServer(slowly) as server:
+        much = dataclasses.replace(_plan(server.url, tmp_path, small_workload(items=90_000)), preload_look_s=0.3)
+        begun = time.monotonic()
+        with LoadSupervisor(much) as load, pytest.raises(LoadError, match=r"90,000 memories .*--nodes N") as told:
+            load.preload()
+        assert time.monotonic() - begun < much.preload_deadline_s
+        assert "120 s are allowed" in str(told.value)
+        pause_s[0] = 0.0
+        little = _plan(server.url, tmp_path / "little", small_workload(items=200))
+        with LoadSupervisor(dataclasses.replace(little, preload_look_s=0.01)) as load:
+            load.preload()
 
 
 def test_a_preload_into_nothing_says_so(tmp_path: Path) -> None:
