@@ -62,9 +62,10 @@ class CpuContention(TargetFault):
         started = [self._burner(cpu) for _ in range(self.burners)]
 
         def end() -> None:
-            for child in started:
+            for child in started:  # all of them first: those that burn on would keep each other from ending
                 assert child.stdin is not None
                 child.stdin.close()
+            for child in started:
                 with suppress(subprocess.TimeoutExpired):
                     child.wait(2.0)
                 child.kill()

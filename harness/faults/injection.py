@@ -46,8 +46,9 @@ class Injection:
     raises; what raises is a fault that cannot go in, or cannot be taken out (:class:`HealFailed`).
 
     ``hold_s`` is the longest the fault is meant to stay: the service's ttl and the guardian's deadline follow from
-    it. ``witness`` is what witness recalls ask for. ``cancel``, once set, ends the waiting for an effect; set before
-    the injection, nothing goes in.
+    it. ``witness`` is what witness recalls ask for. ``cancel``, once set, ends the waiting for an effect, and
+    for a restart that is part of injecting (``inject_given_up`` then, where the fault needs its outcome); set before the
+    injection, nothing goes in.
     """
 
     def __init__(
