@@ -47,8 +47,8 @@ class Injection:
 
     ``hold_s`` is the longest the fault is meant to stay: the service's ttl and the guardian's deadline follow from
     it. ``witness`` is what witness recalls ask for. ``cancel``, once set, ends the waiting for an effect, and
-    for a restart that is part of injecting (``inject_given_up`` then, where the fault needs its outcome); set before the
-    injection, nothing goes in.
+    for a restart that is part of injecting (``inject_given_up`` then, where the fault needs its outcome); set before
+    the injection, nothing goes in.
     """
 
     def __init__(

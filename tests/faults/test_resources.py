@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 from harness.errors import FaultError, HostCapabilityMissing, UsageError
-from harness.faults import capability, cgroup
+from harness.faults import capability, cgroup, memory_limit
 from harness.faults.base import Fault
 from harness.faults.catalogue import fault_from_json
 from harness.faults.cpu_contention import CpuContention
@@ -104,6 +106,28 @@ def test_a_crowd_travels_at_once_until_one_has_seen_it(case: Case) -> None:
     assert found.share("answered") == 1.0
     once = crowd(case.target.base_url, "/health/alive", travellers=4, trips=3, timeout_s=5.0, until=lambda _: True)
     assert len(once.trips) == 4
+
+
+def test_large_requests_that_nobody_takes_are_not_refused_and_those_cut_off_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory_limit, "_TOGETHER_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert memory_limit._refused_together(url) == 0, "too slow is no want of memory"
+    monkeypatch.undo()
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as cutting:
+
+        def cut_off() -> None:
+            for _ in range(memory_limit._TRIES):
+                connection, _address = cutting.accept()
+                connection.close()
+
+        thread = threading.Thread(target=cut_off, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{cutting.getsockname()[1]}"
+        assert memory_limit._refused_together(url) == memory_limit._TRIES
+        thread.join(5.0)
 
 
 def test_a_machine_that_cannot_says_so_before_anything_happens(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
