@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import resource
+import socket
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from harness.engram import EngramClient
 from harness.errors import TargetError, UsageError
@@ -50,7 +53,11 @@ class FileDescriptors(TargetFault):
 
 
 class _NewConnections(Observer):
-    """Opens connections until they are not taken any more: more at once than may be left."""
+    """Opens connections until they are not taken any more: more at once than may be left.
+
+    A busy machine, too, leaves a new connection without an answer for a second. It counts as the effect only while
+    the process has every descriptor open that its limit lets it have.
+    """
 
     def __init__(self, target: Target, spare: int) -> None:
         self._target = target
@@ -58,23 +65,21 @@ class _NewConnections(Observer):
         self.patience_s = 15.0
 
     def baseline(self) -> dict[str, object]:
-        return self._look().as_json()
+        return self._look()[0].as_json()
 
     def effective(self) -> Observation:
-        now = self._look()
+        now, used, most = self._look()
         bad = 1.0 - now.share("answered")
-        return Observation(bad > 0, f"{bad:.0%} of new connections are not served", now.as_json())
+        text = f"{bad:.0%} of new connections are not served; {used} of {most} descriptors are open"
+        return Observation(bad > 0 and used >= most, text, {**now.as_json(), "open": used, "limit": most})
 
     def healed(self) -> Observation:
-        now = self._look()
+        now, _, _ = self._look()
         bad = 1.0 - now.share("answered")
         return Observation(bad == 0, f"{bad:.0%} of new connections are not served", now.as_json())
 
-    def _look(self) -> Round:
-        import socket
-        from contextlib import ExitStack
-        from urllib.parse import urlsplit
-
+    def _look(self) -> tuple[Round, int, int]:
+        """New connections while others are held; how many descriptors were open then, and may be."""
         parts = urlsplit(self._target.base_url)
         with ExitStack() as stack:
             for _ in range(self._at_once):
@@ -83,4 +88,12 @@ class _NewConnections(Observer):
                 except OSError:
                     break
                 stack.enter_context(held)
-            return travel(self._target.base_url, trips=3, timeout_s=1.0)
+            now = travel(self._target.base_url, trips=3, timeout_s=1.0)
+            return (now, *self._descriptors())
+
+    def _descriptors(self) -> tuple[int, int]:
+        pid = process_of(self._target).pid
+        try:
+            return len(list(Path(f"/proc/{pid}/fd").iterdir())), resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
+        except OSError as error:
+            raise TargetError(f"the descriptors of process {pid} cannot be counted: {error}") from error

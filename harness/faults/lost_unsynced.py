@@ -7,11 +7,12 @@ which a SIGKILL cannot do, as the kernel still writes what a dead process had wr
 from __future__ import annotations
 
 import json
+import math
 import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from harness.engram import EngramClient
 from harness.errors import TargetError
@@ -59,15 +60,24 @@ class LostUnsynced(TargetFault):
 
 
 class _PowerCut(Presence):
-    """Effect: it is down, and no file is longer than what was synced of it."""
+    """Effect: it is down, a power cut is noted since the fault was prepared, and no file is longer than was synced."""
+
+    _since = math.inf
+
+    def baseline(self) -> dict[str, Any]:
+        self._since = time.monotonic()
+        return super().baseline()
 
     def effective(self) -> Observation:
         found = super().effective()
         beyond = {name: size for name, size in _unsynced(self._target).items() if size > 0}
         try:
             note = self._target.disk_shim.with_name("power_cut.json")
-            lost = json.loads(note.read_text(encoding="utf-8"))["lost_bytes"]
+            noted = json.loads(note.read_text(encoding="utf-8"))
+            lost, at = noted["lost_bytes"], float(noted["t"])
         except (OSError, ValueError, KeyError):
+            lost, at = {}, -math.inf
+        if at < self._since:  # none, or one of an earlier fault
             return Observation(False, f"{found.evidence}; nothing was cut back", found.detail)
         text = f"{found.evidence}; {sum(lost.values())} bytes that were never synced are gone"
         return Observation(found.holds and not beyond, text, {**found.detail, "lost_bytes": lost})

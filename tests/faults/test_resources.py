@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from harness.errors import FaultError, HostCapabilityMissing, UsageError
-from harness.faults import capability, cgroup, memory_limit
+from harness.faults import capability, cgroup, file_descriptors, memory_limit
 from harness.faults.base import Fault
 from harness.faults.catalogue import fault_from_json
 from harness.faults.cpu_contention import CpuContention
@@ -23,7 +23,7 @@ from harness.faults.cpu_quota import CpuQuota
 from harness.faults.file_descriptors import FileDescriptors
 from harness.faults.injection import Injection
 from harness.faults.memory_limit import MemoryLimit
-from harness.faults.path import crowd
+from harness.faults.path import Round, Trip, crowd
 from harness.faults.recipe_local import GroupRecipe
 from harness.faults.thread_limit import ThreadLimit
 from harness.targets.base import identify
@@ -128,6 +128,19 @@ def test_large_requests_that_nobody_takes_are_not_refused_and_those_cut_off_are(
         url = f"http://127.0.0.1:{cutting.getsockname()[1]}"
         assert memory_limit._refused_together(url) == memory_limit._TRIES
         thread.join(5.0)
+
+
+def test_connections_a_busy_machine_leaves_unanswered_are_no_want_of_descriptors(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = FileDescriptors(0)
+    if why := case.lacks(fault):
+        pytest.skip(why)
+    monkeypatch.setattr(FileDescriptors, "inject_into", lambda *_: None)
+    monkeypatch.setattr(file_descriptors, "travel", lambda *_, **__: Round((Trip("timeout", 1.0, 0.0),)))
+    injection = case.run(fault, effect_deadline_s=0.1)
+    assert injection.effective is None
+    assert "100% of new connections are not served; " in case.seen["effect_not_observed"]
 
 
 def test_a_machine_that_cannot_says_so_before_anything_happens(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,17 @@ def test_effect_and_recovery_are_seen(fault: Fault, evidence: str, case: Case) -
     assert fault_from_json(fault.to_json()) == fault
 
 
+def test_a_kill_is_no_power_cut_for_the_note_of_the_one_before(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = LostUnsynced()
+    if why := case.lacks(fault):
+        pytest.skip(why)
+    assert case.run(fault).effective is not None
+    monkeypatch.setattr(LostUnsynced, "inject_into", lambda self, target, client, ttl_s: target.kill())
+    assert case.run(fault, effect_deadline_s=0.5).effective is None
+    assert "nothing was cut back" in case.seen["effect_not_observed"]
+    case.is_whole()
+
+
 def test_what_was_written_to_a_deleted_log_is_kept(case: Case) -> None:
     with (
         Injection(DeletedLog(), case.target, case.ledger, hold_s=5, record=lambda *_, **__: None),
