@@ -1,6 +1,7 @@
 """``python -m harness.targets.docker_build`` (``make images``): what has to be there for ``--target docker``.
 
 An image is pulled where that works and built from Debian's packages where it does not; an unchanged one costs nothing.
+What we built and no checkout needs any more is taken away (:mod:`harness.targets.docker_superseded`).
 
 Everything is bounded in time; what was begun and not finished leaves no image of the final name.
 """
@@ -24,6 +25,7 @@ import requests
 
 from harness.errors import EXIT_OK, EnvironmentUnusable, HarnessError
 from harness.targets import docker_images as images
+from harness.targets import docker_superseded
 from harness.targets.docker_engine import (
     GRAFANA_DEFAULT,
     GRAFANA_VARIABLE,
@@ -54,12 +56,17 @@ def build_all(client: Any, say: Say) -> dict[str, str]:
     found = {"engram": _reference(client, say)}
     found["prometheus"] = _prometheus(client, say)
     found["grafana"] = _grafana(client, say)
+    removed, left = docker_superseded.remove_superseded(client)
+    for name in removed:
+        say(f"removed {name}: no checkout needs it any more")
+    for why in left:
+        say(f"left {why}")
     return found
 
 
 def _reference(client: Any, say: Say) -> str:
     tag = images.reference_tag()
-    if has_image(client, tag):
+    if _held(client, tag):
         return tag
     base = _base(client, say)
     root = images.checkout()
@@ -74,9 +81,10 @@ def _prometheus(client: Any, say: Say) -> str:
     named = os.environ.get(PROMETHEUS_VARIABLE, "").strip()
     if named:
         return named  # whoever names one sees to it; a run says where it is missing
-    for tag in (PROMETHEUS_DEFAULT, images.local_prometheus_tag()):
-        if has_image(client, tag):
-            return tag
+    if has_image(client, PROMETHEUS_DEFAULT):
+        return PROMETHEUS_DEFAULT
+    if _held(client, images.local_prometheus_tag()):
+        return images.local_prometheus_tag()
     why = pull(client, PROMETHEUS_DEFAULT, say, PULL_MONITORING_S)
     if not why:
         return PROMETHEUS_DEFAULT
@@ -97,6 +105,19 @@ def _grafana(client: Any, say: Say) -> str:
     return GRAFANA_DEFAULT if not why else f"{NO_IMAGE}: {GRAFANA_DEFAULT} cannot be pulled: {why}"
 
 
+def _held(client: Any, tag: str) -> bool:
+    """Whether the image of ours is here; this checkout holds it then. Raises :class:`EnvironmentUnusable`."""
+    if not has_image(client, tag):
+        return False
+    try:
+        docker_superseded.hold(client, tag, tag)
+    except docker.errors.ImageNotFound:
+        return False  # taken away since
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        raise EnvironmentUnusable(f"the image cannot be held: {explained(error)}", where=tag) from error
+    return True
+
+
 def _build(client: Any, tag: str, dockerfile: str, packed: Any, base: str, say: Say) -> None:
     """Build one image, tagged only when it is whole. Raises :class:`EnvironmentUnusable` with its last words."""
     say(f"building {tag} from {base}")
@@ -109,7 +130,7 @@ def _build(client: Any, tag: str, dockerfile: str, packed: Any, base: str, say: 
             custom_context=True,
             dockerfile=dockerfile,
             buildargs={"BASE": base},
-            labels={f"{images.NAME}.image": "built"},
+            labels=docker_superseded.labels(),
             rm=True,
             forcerm=True,
             decode=True,
@@ -121,6 +142,7 @@ def _build(client: Any, tag: str, dockerfile: str, packed: Any, base: str, say: 
                 raise EnvironmentUnusable(f"the build is not done after {BUILD_S:g} s", where=dockerfile)
             words += str(line.get("stream", "")).splitlines()
             made = (line.get("aux") or {}).get("ID", made)
+        docker_superseded.hold(client, made, tag)  # first: what nobody holds is taken away
         client.images.get(made).tag(tag)
     except (docker.errors.DockerException, requests.RequestException) as error:
         raise EnvironmentUnusable(f"the image cannot be built: {explained(error)}", where=dockerfile) from error
