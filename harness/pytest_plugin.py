@@ -133,7 +133,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     _leave_out(config, items)
     config.stash[CASES] = sum(item.get_closest_marker("drill") is not None for item in items)
     first = getattr(config, "workerinput", {}).get("workerid", "gw0") == "gw0"
-    if config.stash[CASES] and first and not _session(config).settings.dry_run:
+    looking = config.option.collectonly or (config.stash[CASES] and _session(config).settings.dry_run)
+    if config.stash[CASES] and first and not looking:
         for healed in heal_all().healed:  # no warning: where warnings are errors it would end the session
             display_of(config).note(f"healed after an earlier run: {healed}")
 
@@ -289,7 +290,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     try:
         judged = judge_session(folder)
         if not judged.cases:
-            return folder.rmdir() if _settings(config).dry_run else None
+            return None if any(folder.iterdir()) else folder.rmdir()  # drills were collected or skipped, none ran
         verdict = write_judged(judged)
         config.stash[REPORT] = (verdict, str(write_report(folder, judged)))
         config.hook.pytest_engram_judged(verdict=verdict, report=config.stash[REPORT][1])

@@ -29,6 +29,14 @@ def test_drills_are_said_and_not_run(tmp_path: Path) -> None:
     assert not run.state.exists(), "no lock, no journal, nothing healed"
 
 
+def test_drills_that_are_only_collected_leave_nothing(tmp_path: Path) -> None:
+    with DrillRun(tmp_path, "drills/semantic_pathway", "--collect-only", "-q") as run:
+        assert run.wait() == 0, run.output
+    assert "test_slow_semantic_pathway_falls_back_to_episodic" in run.output
+    assert list(run.results.iterdir()) == []
+    assert not run.state.exists(), "no lock, no journal, nothing healed"
+
+
 def test_what_is_lacking_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     capability._host.cache_clear()
     monkeypatch.setitem(capability._PROBES, "host.cgroup_cpu", lambda: "no such thing here")
