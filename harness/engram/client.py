@@ -232,8 +232,11 @@ class EngramClient(ServiceClient):
         user: str | None = None,
         include_metadata: bool = True,
         timeout_s: float | None = None,
+        closing: bool = False,
     ) -> answers.Recalled:
-        """Recall by text or by embedding (768 floats)."""
+        """Recall by text or by embedding (768 floats). ``closing``: its connection ends with it, so that the next one
+        is free to reach another replica.
+        """
         params = {"max_results": str(max_results), "include_metadata": "true" if include_metadata else "false"}
         if query is not None:
             params["query"] = query
@@ -241,9 +244,8 @@ class EngramClient(ServiceClient):
             params["embedding"] = orjson.dumps(embedding, option=orjson.OPT_SERIALIZE_NUMPY).decode()
         if threshold is not None:
             params["threshold"] = f"{threshold:g}"
-        answer = self._ok(
-            "GET", "/api/v1/memories/recall", params=params, headers=_identity(space, user), timeout_s=timeout_s
-        )
+        headers = _identity(space, user) | ({"connection": "close"} if closing else {})
+        answer = self._ok("GET", "/api/v1/memories/recall", params=params, headers=headers, timeout_s=timeout_s)
         return answers.read_recall(answer)
 
     def delete(self, memory_id: str, space: str | None = None) -> bool:
