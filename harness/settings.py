@@ -180,8 +180,10 @@ def _place(values: Mapping[str, object]) -> Place | None:
 
 
 def _target(text: str) -> str:
-    if text in (EMBEDDED, DOCKER, KUBERNETES) or text.startswith(("http://", "https://")):
-        return text.rstrip("/")
+    if text in (EMBEDDED, DOCKER, KUBERNETES):
+        return text
+    if text.startswith(("http://", "https://")):
+        return check_base_url(text)
     raise UsageError(f"--target {text!r} is not known", hint="embedded, docker, kubernetes, or http://host:port")
 
 

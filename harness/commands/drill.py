@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,8 @@ from harness.model import Verdict
 
 # This package is imported before pytest can rewrite its assertions, of which it has none to rewrite.
 _IMPORTED = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
+# Options of pytest's that take no value and are often written before a path.
+_SWITCHES = re.compile(r"-[vqsxlh]+|--(lf|ff|nf|sw|co|collect-only|last-failed|failed-first|stepwise|pdb)")
 
 
 def register(commands: Any) -> None:
@@ -45,14 +48,29 @@ def _drill(arguments: argparse.Namespace) -> int:
     drills = Path(str(resources.files("harness"))).parent / "drills"
     if not drills.is_dir():
         raise UsageError("there is no drills/ directory", where=str(drills), hint="run from a checkout of the project")
-    paths = [word for word in arguments.rest if not word.startswith("-") and Path(word.split("::")[0]).exists()]
     listener = _Listener()
-    words = ["-W", _IMPORTED, *arguments.rest, *([] if paths else [str(drills)])]
+    words = ["-W", _IMPORTED, *arguments.rest, *([] if names_drills(arguments.rest, drills) else [str(drills)])]
     with _stdout_kept(arguments.json):
         code = int(pytest.main(words, plugins=[listener]))
     if arguments.json and listener.verdict:
         print(json.dumps(listener.verdict, indent=2, sort_keys=True))
     return exit_code(code, listener.verdict.get("verdict"))
+
+
+def names_drills(words: Sequence[str], drills: Path) -> bool:
+    """Whether one of pytest's ``words`` says what to run, so that all of ``drills`` is not to be added.
+
+    What follows an option may be its value (``--results-dir results``): it counts only where it lies below ``drills``.
+    """
+    return any(_is_path(word, before, drills.resolve()) for before, word in zip(("", *words), words, strict=False))
+
+
+def _is_path(word: str, before: str, drills: Path) -> bool:
+    path = Path(word.split("::", maxsplit=1)[0])
+    if word.startswith("-") or not path.exists():
+        return False
+    takes_value = before.startswith("-") and "=" not in before and _SWITCHES.fullmatch(before) is None
+    return not takes_value or path.resolve().is_relative_to(drills)
 
 
 def exit_code(code: int, verdict: str | None) -> int:

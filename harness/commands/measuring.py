@@ -14,6 +14,7 @@ from harness.errors import UsageError
 from harness.targets.base import DOCKER, STARTED_HERE
 
 _MOST_PRELOAD_S = 172_800.0
+_MOST_SCALE = 60.0
 
 if TYPE_CHECKING:
     from harness.performance import Maker
@@ -54,8 +55,13 @@ def stack_maker(
 ) -> TargetMaker:
     """How to make Engram with its monitoring: a docker target's; of an embedded one where it is wanted ``beside`` it.
 
-    ``time_scale`` divides Prometheus' intervals and windows. Raises as :func:`maker` does.
+    ``time_scale`` (1 to 60) divides Prometheus' intervals and windows. Raises as :func:`maker` does.
     """
+    if not 1 <= time_scale <= _MOST_SCALE:
+        raise UsageError(
+            f"--time-scale {time_scale:g} is not from 1 to {_MOST_SCALE:g}", hint="a scrape takes its time"
+        )
+
     from harness.drilling import engram_toml
     from harness.scenario.profiles import load_profile
     from harness.settings import scenarios_folder

@@ -74,7 +74,7 @@ def _judge_soak(folder: Path, *, as_json: bool) -> int:
     judgement = record.judge()
     verdict = write_soak_verdict(record, judgement)
     print(json.dumps(verdict, indent=2, sort_keys=True) if as_json else verdict_text(verdict))
-    return EXIT_OF_VERDICT[judgement.verdict]
+    return EXIT_UNUSABLE if record.never_began else EXIT_OF_VERDICT[judgement.verdict]  # as the soak itself ended
 
 
 def _print_verdict(verdict: dict[str, Any]) -> None:

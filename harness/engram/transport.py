@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -68,6 +69,12 @@ def secret_from_environment(variable: str = API_KEY_VARIABLE) -> Secret | None:
     return Secret(value)
 
 
+def shown_url(url: str) -> str:
+    """``url`` without what may be a key in it: user and password, query, fragment. For messages, of any text."""
+    bare = re.sub(r"\A(\w+://)?.*@", r"\g<1>…@", url.strip(), flags=re.DOTALL)
+    return re.sub(r"[?#].*", lambda found: f"{found[0][0]}…", bare, flags=re.DOTALL)
+
+
 def check_base_url(url: str, service: Service = ENGRAM) -> str:
     """``url`` without a trailing slash. Raises :class:`UsageError` where it is no plain http(s) address.
 
@@ -77,16 +84,16 @@ def check_base_url(url: str, service: Service = ENGRAM) -> str:
         parts = urlsplit(url.strip())
         port_ok = parts.port is None or parts.port > 0
     except ValueError:
-        raise UsageError(f"not a URL: {url!r}", hint="give it as http://host:port") from None
+        raise UsageError(f"not a URL: {shown_url(url)!r}", hint="give it as http://host:port") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_ok:
-        raise UsageError(f"not an http(s) URL: {url!r}", hint="give it as http://host:port")
+        raise UsageError(f"not an http(s) URL: {shown_url(url)!r}", hint="give it as http://host:port")
     if parts.username is not None or parts.password is not None:
         shown = f"{parts.scheme}://…@{parts.hostname}"
         raise UsageError(
             "credentials in the URL are refused", where=shown, hint=f"put {service.credentials} in {service.variable}"
         )
     if parts.query or parts.fragment:
-        raise UsageError(f"a URL of {service.name} has no query or fragment: {url!r}")
+        raise UsageError(f"a URL of {service.name} has no query or fragment: {shown_url(url)!r}")
     return url.strip().rstrip("/")
 
 

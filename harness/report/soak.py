@@ -19,6 +19,7 @@ from harness.timeline.soak_record import EVENTS, INTERVALS, READ_BACK, Lines, re
 
 Event = dict[str, Any]
 LEAST_INTERVAL_S = 0.25  # of real time: an fsync and a scrape take what they take
+INTERRUPTED = "interrupted"  # the reason of a stop by Ctrl-C
 _MOST_EXPECTED = 1_000_000
 
 
@@ -50,6 +51,16 @@ class SoakRecord:
         capabilities = _last(self.events, "target_ready").get("capabilities", [])
         cpus = int(self.manifest.get("machine", {}).get("cpus") or 1)
         return SoakFacts(self.scenario, frozenset(capabilities), cpus, ended, reason, self.torn_lines)
+
+    @property
+    def never_began(self) -> bool:
+        """Whether an unusable environment or input ended it before its load began: nothing was tested.
+
+        Not where a person or a kill did.
+        """
+        stops = [event for event in self.events if event.get("event") == "stopped"]
+        begun = any(event.get("event") == "segment_started" for event in self.events)
+        return bool(stops) and not begun and stops[-1].get("reason") != INTERRUPTED
 
     def judge(self, *, running: bool = False) -> SoakJudgement:
         """Judge it; ``running``: more will come."""

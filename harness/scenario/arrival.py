@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.scenario.document import Table
 
-_RATE_LOW, _RATE_HIGH = 1e-3, 1e6
+LEAST_RATE, MOST_RATE = 1e-3, 1e6  # arrivals a second, of every rate a pattern has
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,11 @@ class Constant:
     """Arrivals ``1 / rate`` seconds apart."""
 
     rate: float
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Every rate it is made of, arrivals a second."""
+        return (self.rate,)
 
     @property
     def mean_rate(self) -> float:
@@ -42,6 +47,11 @@ class Poisson:
     """A Poisson process of ``lambda_per_s`` arrivals a second."""
 
     lambda_per_s: float
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Every rate it is made of, arrivals a second."""
+        return (self.lambda_per_s,)
 
     @property
     def mean_rate(self) -> float:
@@ -82,6 +92,11 @@ class PeriodicBurst:
     burst_period_s: float
 
     @property
+    def rates(self) -> tuple[float, ...]:
+        """Every rate it is made of, arrivals a second."""
+        return (self.base_rate, self.burst_rate)
+
+    @property
     def mean_rate(self) -> float:
         """Arrivals a second on average."""
         share = self.burst_duration_s / self.burst_period_s
@@ -116,18 +131,18 @@ def arrival_from(table: Table) -> Arrival:
     pattern = table.text("pattern", choices=("constant", "poisson", "periodic_burst", "exponential"))
     arrival: Arrival
     if pattern == "constant":
-        arrival = Constant(table.number("rate", low=_RATE_LOW, high=_RATE_HIGH))
+        arrival = Constant(table.number("rate", low=LEAST_RATE, high=MOST_RATE))
     elif pattern == "periodic_burst":
         arrival = PeriodicBurst(
-            table.number("base_rate", low=_RATE_LOW, high=_RATE_HIGH),
-            table.number("burst_rate", low=_RATE_LOW, high=_RATE_HIGH),
+            table.number("base_rate", low=LEAST_RATE, high=MOST_RATE),
+            table.number("burst_rate", low=LEAST_RATE, high=MOST_RATE),
             table.number("burst_duration_sec", low=0.001, high=1e6),
             table.number("burst_period_sec", low=0.001, high=1e6),
         )
         if arrival.burst_duration_s > arrival.burst_period_s:
             raise table.fail("burst_duration_sec", "a burst cannot last longer than its period")
     else:
-        rate = table.number("lambda", low=_RATE_LOW, high=_RATE_HIGH)
+        rate = table.number("lambda", low=LEAST_RATE, high=MOST_RATE)
         arrival = Poisson(rate) if pattern == "poisson" else Exponential(rate)
     table.finish()
     return arrival

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError
-from harness.scenario.arrival import Arrival, arrival_from
+from harness.scenario.arrival import LEAST_RATE, MOST_RATE, Arrival, arrival_from
 from harness.scenario.document import Table, read_document
 
 DEFAULT_DURATION_S = 300.0
 DEFAULT_USERS = 200
 DEFAULT_REQUEST_TIMEOUT_MS = 2000.0
 MOST_SLOTS = 2000
+MOST_NODES = 100_000_000  # memories of a space
 
 
 @dataclass(frozen=True)
@@ -152,15 +153,28 @@ class Workload:
         return self.request_timeout_ms / 1000
 
     def at_rate(self, ops_per_s: float) -> Workload:
-        """The same shape at a mean of ``ops_per_s`` arrivals a second."""
+        """The same shape at a mean of ``ops_per_s`` arrivals a second.
+
+        Raises :class:`ConfigError` where a file could not say it either: its load processes would refuse it late.
+        """
         if not 0 < ops_per_s < math.inf:
             raise ConfigError(f"a rate must be above zero, not {ops_per_s}", where=self.name)
-        return dataclasses.replace(self, arrival=self.arrival.at_rate(ops_per_s))
+        arrival = self.arrival.at_rate(ops_per_s)
+        unheard_of = [rate for rate in arrival.rates if not LEAST_RATE <= rate <= MOST_RATE]
+        if unheard_of:
+            raise ConfigError(
+                f"{unheard_of[0]:g} arrivals a second are not from {LEAST_RATE:g} to {MOST_RATE:g}", where=self.name
+            )
+        return dataclasses.replace(self, arrival=arrival)
 
     def with_nodes(self, num_nodes: int) -> Workload:
-        """The same shape about ``num_nodes`` memories in each space. Raises :class:`ConfigError` below one."""
+        """The same shape about ``num_nodes`` memories in each space. Raises :class:`ConfigError` out of range."""
         if num_nodes < 1:
             raise ConfigError(f"a load is about one memory at least, not {num_nodes}", where=self.name)
+        if num_nodes > MOST_NODES:
+            raise ConfigError(
+                f"{num_nodes} memories are more than the {MOST_NODES:,} a space may have", where=self.name
+            )
         return dataclasses.replace(self, data=dataclasses.replace(self.data, num_nodes=num_nodes))
 
     def slots_needed(self) -> int:
@@ -262,7 +276,7 @@ def _operations(table: Table) -> Operations:
 def _data(table: Table) -> Data:
     dimensions = table.integer("embedding_dim", 768, low=8, high=8192)
     data = Data(
-        num_nodes=table.integer("num_nodes", low=1, high=100_000_000),
+        num_nodes=table.integer("num_nodes", low=1, high=MOST_NODES),
         embedding_dim=dimensions,
         memory_spaces=table.integer("memory_spaces", 1, low=1, high=1000),
         distribution=_distribution(table.table("embedding_distribution", required=False), dimensions),

@@ -26,7 +26,7 @@ from harness.load.plan import LoadPlan
 from harness.load.statistics import LiveStats
 from harness.load.supervisor import LoadSupervisor
 from harness.probes.soak import ServiceWatch
-from harness.report.soak import SoakRecord, read_soak
+from harness.report.soak import INTERRUPTED, SoakRecord, read_soak
 from harness.soak.nemesis import Nemesis
 from harness.soak.observing import harness_record, requests_record, resource_line, target_record
 from harness.soak.plan import LEAST_JUDGE_S, SoakPlan
@@ -123,7 +123,7 @@ class SoakRun:
                 self._writer.event("stopped", at_s=self._at(), reason=str(error))
             raise
         except BaseException as error:
-            what = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+            what = INTERRUPTED if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
             self._writer.event("stopped", at_s=self._at(), reason=what)
             raise
         finally:

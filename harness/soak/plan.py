@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.engram.transport import check_base_url
 from harness.errors import UsageError
 from harness.load.plan import PRELOAD_S
 from harness.report.soak import LEAST_INTERVAL_S
@@ -187,6 +188,7 @@ def _check_target(target: str, claimed: bool, defects: tuple[str, ...]) -> None:
         return
     if not target.startswith(("http://", "https://")):
         raise UsageError(f"--target {target!r} is not known", hint="embedded, docker, or http://host:port")
+    check_base_url(target)  # before it is recorded: it may hold a key
     if defects:
         raise UsageError("--defect works on a target that is started here only", hint="--target embedded or docker")
 

@@ -66,6 +66,7 @@ def closed_port() -> int:
         (["--retry-inconclusive", "-1"], "--retry-inconclusive '-1' is not a number"),
         (["--scenario", "nowhere.toml"], "nowhere.toml: cannot read"),
         (["--i-own-this-target"], "contradicts --target embedded"),
+        (["--target", "http://me:it@127.0.0.1:1"], "http://…@127.0.0.1: credentials in the URL are refused"),
         (["--target", "http://127.0.0.1:1", "--defect", "error_rate"], "--defect works on the embedded and docker"),
         (["--results-dir", "/dev/null/results"], "cannot make the session directory"),
         (["--target", "docker", "--i-own-this-target"], "contradicts --target docker"),

@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from harness.engram import EngramClient, Secret, secret_from_environment
+from harness.engram.transport import check_base_url, shown_url
 from harness.errors import TargetAnswerInvalid, TargetError, TargetRefused, TargetUnreachable, UsageError
 from tests.engram.stub import Stub, always, http, routes
 
@@ -182,3 +183,23 @@ def test_metrics_of_the_public_build_come_from_where_it_has_them() -> None:
         pytest.raises(TargetError, match="not Prometheus text"),
     ):
         client.metrics()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://me:hush@host:1", "http://…@host:1"),
+        ("http://me:hu/sh?ed#@host:1/x", "http://…@host:1/x"),
+        ("me:hush@host", "…@host"),
+        ("http://host:1/path?key=hush", "http://host:1/path?…"),
+        ("http://host/#hush", "http://host/#…"),
+        ("http://host:1/path", "http://host:1/path"),
+        ("nope", "nope"),
+    ],
+)
+def test_a_message_shows_no_part_of_a_url_that_may_be_a_key(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
+    if url != shown:
+        with pytest.raises(UsageError) as caught:
+            check_base_url(url)
+        assert "hush" not in str(caught.value)

@@ -88,6 +88,30 @@ def test_arrival_patterns_and_their_mean_rate(tmp_path: Path, arrival: str, expe
 
 
 @pytest.mark.parametrize(
+    ("arrival", "rate"),
+    [
+        ('pattern = "constant"\nrate = 10', 2e6),
+        ('pattern = "poisson"\nlambda = 20.0', 1e-4),
+        (
+            'pattern = "periodic_burst"\nbase_rate = 10.0\nburst_rate = 100.0\nburst_duration_sec = 1\n'
+            "burst_period_sec = 10",
+            9e5,  # on average; its bursts would be beyond the schema
+        ),
+    ],
+)
+def test_a_rate_no_file_could_say_is_refused_where_it_is_asked_for(tmp_path: Path, arrival: str, rate: float) -> None:
+    with pytest.raises(ConfigError, match=r"arrivals a second are not from 0\.001 to 1e"):
+        load_workload(_file(tmp_path, arrival)).at_rate(rate)
+
+
+def test_more_memories_than_a_file_could_say_are_refused(tmp_path: Path) -> None:
+    workload = load_workload(_file(tmp_path))
+    assert workload.with_nodes(100_000_000).data.num_nodes == 100_000_000
+    with pytest.raises(ConfigError, match="more than the 100,000,000"):
+        workload.with_nodes(100_000_001)
+
+
+@pytest.mark.parametrize(
     ("table", "expected"),
     [
         ('\n[data.embedding_distribution]\ntype = "uniform"\n', Uniform()),

@@ -93,6 +93,9 @@ def test_mistakes_name_file_line_and_key(tmp_path: Path, old: str, new: str, mes
         {"claimed": True},
         {"target": "embeded"},
         {"target": "ftp://127.0.0.1"},
+        {"target": "http://"},
+        {"rate_ops_per_s": 1e9},
+        {"nodes": 10**20},
         {"target": "http://127.0.0.1:1", "defects": ("leak_bytes",)},
     ],
     ids=str,
@@ -101,6 +104,17 @@ def test_unusable_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(HarnessError) as caught:
         make_plan(PHASE0, seed=1, **options)  # type: ignore[arg-type]
     assert caught.value.exit_code == 3
+
+
+def test_a_key_in_the_url_of_the_target_is_refused_before_anything_is_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for url in ("http://me:hush@127.0.0.1:1", "http://127.0.0.1:1/?key=hush", "http://me:hush@127.0.0.1:99999"):
+        assert main(["soak", "--target", url, "--results-dir", str(tmp_path / "results")]) == 3
+        said = "".join(capsys.readouterr())
+        assert "127.0.0.1" in said
+        assert "hush" not in said
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -196,3 +196,24 @@ def test_a_manifest_without_its_plan_is_said_in_a_line(tmp_path: Path, capsys: p
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert main(["judge", str(tmp_path)]) == 3
     assert "the manifest's plan cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("events", "code"),
+    [
+        ([{"event": "stopped", "at_s": 0.0, "reason": "cannot connect"}], 3),
+        ([{"event": "target_ready", "at_s": 0.0}, {"event": "stopped", "at_s": 0.0, "reason": "too many memories"}], 3),
+        ([{"event": "stopped", "at_s": 0.0, "reason": "interrupted"}], 1),
+        ([{"event": "segment_started", "at_s": 0.0}, {"event": "stopped", "at_s": 0.0, "reason": "disk full"}], 1),
+        ([], 1),
+    ],
+    ids=["unreachable", "no preload", "Ctrl-C", "in its load", "killed"],
+)
+def test_a_soak_that_never_began_is_judged_as_it_ended(
+    tmp_path: Path, events: list[dict[str, object]], code: int
+) -> None:
+    folder = write(tmp_path, replace(DAY, duration_s=7200.0))
+    (folder / "intervals.jsonl").write_text("")
+    (folder / "read_back.jsonl").write_text("")
+    (folder / "timeline.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    assert main(["judge", str(tmp_path)]) == code
