@@ -51,6 +51,7 @@ def _judge(arguments: argparse.Namespace) -> int:
         case = write_case_verdict(folder)
         judged = JudgedSession(folder, (case,), case.json)
     elif folder.is_dir():
+        _check_session(folder)
         judged = judge_session(folder)
         write_judged(judged)
     else:
@@ -64,6 +65,14 @@ def _judge(arguments: argparse.Namespace) -> int:
         _print_verdict(verdict)
     code = EXIT_OF_VERDICT[Verdict(verdict["verdict"])]
     return EXIT_UNUSABLE if code == EXIT_FAILED and never_started(judged) else code  # as the session itself ended
+
+
+def _check_session(folder: Path) -> None:
+    """Refuse a directory that is nothing of ours before a verdict is written into it."""
+    from harness.report.session import session_folders
+
+    if not session_folders(folder):
+        raise RecordError("holds no case", where=str(folder), hint="give a session or case directory below results/")
 
 
 def _judge_soak(folder: Path, *, as_json: bool) -> int:
@@ -93,6 +102,7 @@ def _report(arguments: argparse.Namespace) -> int:
     soak = soak_in(arguments.directory)
     if soak is not None:
         return _report_soak(soak, as_json=arguments.json)
+    _check_session(arguments.directory)
     session = write_verdicts(arguments.directory)
     path = write_report(arguments.directory)
     print(json.dumps({"report": str(path), "verdict": session["verdict"]}) if arguments.json else path)

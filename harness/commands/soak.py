@@ -52,15 +52,15 @@ def _soak(arguments: argparse.Namespace) -> int:
     from harness.drilling import session_folder, software_facts
     from harness.report.soak_junit import write_junit
     from harness.report.soak_terminal import SoakDisplay
-    from harness.soak.plan import make_plan, plan_from_json
+    from harness.soak.plan import make_plan, recorded_plan
     from harness.soak.running import resume_soak, soak_maker, start_soak
-    from harness.timeline.soak_record import read_manifest, soak_folder
+    from harness.timeline.soak_record import soak_folder
 
     interrupt_on_sigterm()  # a soak stopped so is resumable
     stream = sys.stderr if arguments.json else sys.stdout
     if arguments.resume is not None:
         _check_resume(arguments)
-        plan = plan_from_json(read_manifest(soak_folder(arguments.resume))["plan"])
+        plan = recorded_plan(soak_folder(arguments.resume))
     else:
         plan = make_plan(
             arguments.scenario or scenarios_folder() / _SCENARIO,

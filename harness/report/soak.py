@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from harness.judge.soak_verdict import SoakFacts, SoakJudgement
 from harness.model import SCHEMA_VERSION, json_number
 from harness.scenario.soak import SoakScenario, soak_from_json
 from harness.timeline.jsonl import write_json_atomically
-from harness.timeline.soak_record import EVENTS, INTERVALS, READ_BACK, Lines, read_manifest
+from harness.timeline.soak_record import EVENTS, INTERVALS, NO_RECORD, READ_BACK, Lines, read_manifest
 
 Event = dict[str, Any]
 LEAST_INTERVAL_S = 0.25  # of real time: an fsync and a scrape take what they take
@@ -79,27 +80,40 @@ def read_soak(folder: Path, *, closing: bool = True) -> SoakRecord:
     waiting = sorted(
         (e for e in record.events if isinstance(e.get("at_s"), int | float)), key=lambda e: float(e["at_s"])
     )
-    position = 0
-    for interval in intervals:
-        while position < len(waiting) and float(waiting[position]["at_s"]) <= float(interval["from_s"]):
-            series.event(waiting[position])
-            position += 1
-        record.add(interval)
-    for event in waiting[position:]:
-        series.event(event)
+    with intervals.taken():
+        _take_in(record, intervals, waiting)
     if closing:
         series.finish()
         record.watch.look(series, window_closed=False)
-    for row in rows:
-        record.read_back(row)
+    with rows.taken():
+        for row in rows:
+            record.read_back(row)
     record.torn_lines = events.torn + intervals.torn + rows.torn
     return record
+
+
+def _take_in(record: SoakRecord, intervals: Lines, waiting: list[Event]) -> None:
+    """Take intervals and the events between them in. Raises ValueError where time does not run forwards."""
+    position, before = 0, 0.0
+    for interval in intervals:
+        from_s, to_s = float(interval["from_s"]), float(interval["to_s"])
+        if not before <= from_s <= to_s < math.inf:
+            raise ValueError(f"an interval from {from_s:g} to {to_s:g} s behind one from {before:g} s")
+        before = from_s
+        while position < len(waiting) and float(waiting[position]["at_s"]) <= from_s:
+            record.series.event(waiting[position])
+            position += 1
+        record.add(interval)
+    for event in waiting[position:]:
+        record.series.event(event)
 
 
 def _begun(folder: Path, manifest: dict[str, Any]) -> tuple[SoakScenario, SoakSeries]:
     """Scenario and empty series as the manifest says. Raises :class:`RecordError` where it does not say."""
     try:
         plan = manifest["plan"]
+        if not (1 <= plan["time_scale"] < math.inf and 0 < plan["duration_s"] < math.inf):
+            raise ValueError(f"a soak of {plan['duration_s']} s at a time scale of {plan['time_scale']}")
         scenario = soak_from_json(plan["scenario"])
         series = SoakSeries(
             time_scale=float(plan["time_scale"]),
@@ -108,7 +122,7 @@ def _begun(folder: Path, manifest: dict[str, Any]) -> tuple[SoakScenario, SoakSe
             duration_s=float(plan["duration_s"]),
             expected=_expected(scenario, float(plan["duration_s"]), float(plan["time_scale"])),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except NO_RECORD as error:
         raise RecordError(
             f"the manifest's plan cannot be read ({type(error).__name__}: {error})", where=str(folder / "manifest.json")
         ) from error

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.engram.transport import check_base_url
-from harness.errors import UsageError
+from harness.errors import RecordError, UsageError
 from harness.load.plan import PRELOAD_S
 from harness.report.soak import LEAST_INTERVAL_S
 from harness.scenario.soak import SoakScenario, load_soak, soak_from_json
 from harness.scenario.workload import Workload, load_workload, workload_from_json
 from harness.soak.schedule import Planned, load_schedule, planned_from_json, schedule
 from harness.targets.base import STARTED_HERE
+from harness.timeline.soak_record import NO_RECORD, read_manifest
 
 # Below these a window cannot be shortened: an fsync, a scrape and a read-back take the time they take.
 LEAST_JUDGE_S = 5.0  # judging takes up to a quarter of a second, in the thread that records
@@ -125,6 +126,17 @@ def plan_from_json(values: dict[str, Any]) -> SoakPlan:
             "faults": tuple(planned_from_json(fault) for fault in values["faults"]),
         }
     )
+
+
+def recorded_plan(folder: Path) -> SoakPlan:
+    """The plan in the manifest of a soak's ``folder``. Raises :class:`RecordError` where it cannot be read."""
+    manifest = read_manifest(folder)
+    try:
+        return plan_from_json(manifest["plan"])
+    except NO_RECORD as error:
+        raise RecordError(
+            f"the manifest's plan cannot be read ({type(error).__name__}: {error})", where=str(folder / "manifest.json")
+        ) from error
 
 
 def make_plan(

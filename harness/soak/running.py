@@ -16,11 +16,11 @@ from harness.report.soak import read_soak, write_soak_verdict
 from harness.report.soak_html import write_soak_report
 from harness.settings import scenarios_folder
 from harness.soak.engine import SoakRun, SoakStatus
-from harness.soak.plan import SoakPlan, plan_from_json
+from harness.soak.plan import SoakPlan, recorded_plan
 from harness.soak.segment import standing
 from harness.starting import TargetMaker, monitoring_assets, silent
 from harness.targets.base import DOCKER, Target
-from harness.timeline.soak_record import CASE, EVENTS, Lines, read_manifest, soak_folder
+from harness.timeline.soak_record import CASE, EVENTS, Lines, soak_folder
 
 DATA = "data"
 Show = Callable[[SoakStatus], None]
@@ -83,7 +83,7 @@ def resume_soak(directory: Path, *, show: Show = lambda _: None, clock: Clock | 
     image's.
     """
     folder = soak_folder(directory)
-    plan = plan_from_json(read_manifest(folder)["plan"])
+    plan = recorded_plan(folder)
     clock = clock or SystemClock()
     stands, at = standing(folder, clock), clock.now()
     if stands.finished:

@@ -34,11 +34,19 @@ class Standing:
 def standing(folder: Path, clock: Clock) -> Standing:
     """Read a soak's directory and say where it stands. Raises :class:`RecordError` where it cannot be read."""
     observed_s, records, last = 0.0, 0, None
-    for record in Lines(folder / INTERVALS):
-        observed_s += float(record["to_s"]) - float(record["from_s"])
-        records += 1
-        last = record
-    events = list(Lines(folder / EVENTS))
+    intervals, lines = Lines(folder / INTERVALS), Lines(folder / EVENTS)
+    with intervals.taken():
+        for record in intervals:
+            observed_s += float(record["to_s"]) - float(record["from_s"])
+            records += 1
+            last = record
+    with lines.taken():
+        return _stands(list(lines), last, observed_s, records, clock)
+
+
+def _stands(
+    events: list[dict[str, Any]], last: dict[str, Any] | None, observed_s: float, records: int, clock: Clock
+) -> Standing:
     segments = [e for e in events if e["event"] == "segment_started"]
     finished = any(e["event"] in ("soak_ended", "aborted") for e in events)
     segment = int(segments[-1]["segment"]) if segments else -1

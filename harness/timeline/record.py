@@ -119,20 +119,37 @@ def read_case(folder: Path) -> CaseRecord:
         for path in sorted((folder / "metrics").glob("*.jsonl"))
     }
     samples_folder = folder / "samples"
+    samples = read_all_samples(samples_folder) if samples_folder.is_dir() else empty_samples()
+    load = read_json(load_path) if load_path.exists() else {}
+    _check_whole(load, load_path, samples)
     return CaseRecord(
         name=folder.name,
         manifest=manifest,
         events=tuple(sorted(read_lines(folder / "timeline.jsonl"), key=lambda event: float(event["t"]))),
-        samples=read_all_samples(samples_folder) if samples_folder.is_dir() else empty_samples(),
+        samples=samples,
         streams=streams,
         read_back=tuple(read_lines(samples_folder / "verify.jsonl")),
         recovered=tuple(read_lines(samples_folder / "recovered.jsonl")),
         ledger=tuple(read_lines(folder / "ledger.jsonl")),
         checks=checks,
-        load=read_json(load_path) if load_path.exists() else {},
+        load=load,
         answers=read_answers(samples_folder),
         truth=read_truth(samples_folder),
     )
+
+
+def _check_whole(load: Any, path: Path, samples: Samples) -> None:
+    """Refuse samples that are fewer than the load counted when it ended: what is missing may be what decides.
+
+    A load that was killed counted nothing, and its torn end is what there is.
+    """
+    if not isinstance(load, dict):
+        raise RecordError("not a JSON object", where=str(path))
+    completed, t0 = load.get("completed"), load.get("t0")
+    if isinstance(completed, int) and isinstance(t0, int | float):
+        kept = int((samples["intended"] >= t0).sum())
+        if kept < completed:
+            raise RecordError(f"only {kept} of the {completed} requests it counted are there", where=str(path))
 
 
 def case_folders(session: Path) -> list[Path]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import RecordError, RecordTooNew
+from harness.model import Op, Outcome
 
 MAGIC = b"ENGRSMP1"
 _FAMILY = b"ENGRSMP"
@@ -73,7 +74,11 @@ def read_samples(path: Path) -> Samples:
             )
         raise RecordError("not a sample file", where=str(path))
     whole = (len(raw) - len(MAGIC)) // DTYPE.itemsize
-    return np.frombuffer(raw, dtype=DTYPE, count=whole, offset=len(MAGIC))
+    found: Samples = np.frombuffer(raw, dtype=DTYPE, count=whole, offset=len(MAGIC))
+    known = np.isfinite(found["intended"]) & (found["op"] <= max(Op)) & (found["outcome"] <= max(Outcome))
+    if not known.all():
+        raise RecordError(f"record {int(np.argmin(known))} is no sample: the file is damaged", where=str(path))
+    return found
 
 
 def read_all_samples(folder: Path) -> Samples:

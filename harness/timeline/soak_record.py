@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ EVENTS = "timeline.jsonl"
 HEARTBEAT = "heartbeat.json"
 RESOURCE_LOG = "resources.log"
 _BLOCK = 1 << 16
+NO_RECORD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # what reading another's file raises
 
 
 class SoakWriter:
@@ -115,13 +117,24 @@ class Lines:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._number = 0
         self.torn = 0
 
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Meanwhile a line that is whole, and no record of ours, raises :class:`RecordError` naming it."""
+        try:
+            yield
+        except NO_RECORD as error:
+            raise RecordError(
+                f"no record of a soak ({type(error).__name__}: {error})", where=f"{self._path}:{self._number}"
+            ) from error
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        self.torn = 0
+        self.torn = self._number = 0
         try:
             with self._path.open("rb") as file:
-                for line in file:
+                for self._number, line in enumerate(file, 1):
                     record = _parsed(line)
                     if record is None:
                         self.torn += 1

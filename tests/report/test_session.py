@@ -33,6 +33,9 @@ BROKEN: dict[str, tuple[str, bytes]] = {
         b'"arguments":{"planet":"Mars"}},"op":"<=","bound":{"value":1,"name":"","source":""}}]}',
     ),
     "read-back of nothing": ("samples/verify.jsonl", b'{"space":0}\n'),
+    "fewer samples than the load counted": ("samples/load.json", b'{"completed":1000000,"t0":0.0}'),
+    "a load's account that is none": ("samples/load.json", b"[]"),
+    "samples of noise": ("samples/requests-0.bin", b"ENGRSMP1" + b"\xff" * 720),
     "a probe without instants": ("metrics/consolidation.jsonl", b'{"ok":true}\n'),
 }
 
@@ -115,3 +118,13 @@ def test_a_target_directory_that_cannot_be_written_is_one_clear_error(tmp_path: 
     (tmp_path / "session" / "report.html").mkdir()
     with pytest.raises(RecordError, match="cannot write the report"):
         write_report(tmp_path / "session")
+
+
+@pytest.mark.parametrize("command", ["judge", "report"])
+def test_a_directory_that_holds_nothing_of_ours_is_left_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    (tmp_path / "photos").mkdir()
+    assert main([command, str(tmp_path)]) == EXIT_UNUSABLE
+    assert "holds no case" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.cli import main
+from harness.clock import FakeClock
+from harness.errors import RecordError
 from harness.judge.soak_verdict import SoakJudgement
 from harness.report.session import judge_session
 from harness.report.soak import read_soak, soak_verdict_json, write_soak_verdict
 from harness.report.soak_html import soak_html
 from harness.report.soak_junit import junit_xml
 from harness.report.soak_terminal import SoakDisplay, plain_line, verdict_text
+from harness.soak.segment import standing
 from tests.soak.synthetic import Shape, write
 
 DAY = Shape(interval_s=300.0)
@@ -217,3 +221,47 @@ def test_a_soak_that_never_began_is_judged_as_it_ended(
     (folder / "read_back.jsonl").write_text("")
     (folder / "timeline.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     assert main(["judge", str(tmp_path)]) == code
+
+
+DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "an interval without its time": ("intervals.jsonl", lambda raw: b"{}\n" + raw),
+    "an interval of nothing": ("intervals.jsonl", lambda raw: raw.replace(b'"to_s":', b'"to_s":null,"was":', 1)),
+    "a histogram of another kind": ("intervals.jsonl", lambda raw: raw.replace(b"HISTFA", b"AAAAAA", 1)),
+    "twice the same": ("intervals.jsonl", lambda raw: raw + raw),
+    "backwards": ("intervals.jsonl", lambda raw: b"".join(reversed(raw.splitlines(keepends=True)))),
+    "a row of nothing": ("read_back.jsonl", lambda raw: b"{}\n" + raw),
+    "no time scale": ("manifest.json", lambda raw: re.sub(rb'"time_scale": *[0-9.]+', b'"time_scale": 0', raw)),
+    "endless": ("manifest.json", lambda raw: re.sub(rb'"duration_s": *[0-9.]+', b'"duration_s": 1e400', raw)),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_soak_is_refused_in_a_line_that_names_the_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    folder = write(tmp_path, replace(DAY, duration_s=7200.0))
+    name, damage = DAMAGE[how]
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(damage(whole))
+    assert (folder / name).read_bytes() != whole
+    assert main(["judge", str(tmp_path)]) == 3
+    said = capsys.readouterr().err
+    assert str(folder / name) in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_soak_whose_plan_is_lost_is_not_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write(tmp_path, replace(DAY, duration_s=7200.0))
+    (folder / "manifest.json").write_bytes(b'{"schema": 1, "kind": "soak", "plan": {}}')
+    assert main(["soak", "--resume", str(tmp_path)]) == 3
+    said = capsys.readouterr().err
+    assert str(folder / "manifest.json") in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["intervals.jsonl", "timeline.jsonl"])
+def test_where_a_damaged_soak_stands_is_not_guessed(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path, replace(DAY, duration_s=7200.0))
+    (folder / name).write_bytes(b"{}\n")
+    with pytest.raises(RecordError, match=f"{name}:1: no record of a soak"):
+        standing(folder, FakeClock())
