@@ -6,23 +6,17 @@ A session is a directory; every attempt of every case is a directory in it. What
 
 from __future__ import annotations
 
-import platform
 import re
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import harness
 from harness.clock import Clock, SystemClock
 from harness.cores import machine
 from harness.errors import Aborted, Inconclusive, NotExercised, NothingDone, RecordError, UsageError
 from harness.experiment import Experiment
+from harness.facts import command_line, commit, versions
 from harness.faults.base import Fault
 from harness.faults.composition import lives_in_process, parts_of
 from harness.faults.dry_run import would_be_done
@@ -35,6 +29,7 @@ from harness.judge.summary import CaseSummary
 from harness.model import Status, Verdict
 from harness.monitoring.assets import load_spec
 from harness.monitoring.expectations import AlertPlan, alert_plan
+from harness.monitoring.stack import StackPlan, stack_plan
 from harness.report.session import JudgedCase, judge_folder
 from harness.runner import ExperimentRun
 from harness.scenario.abort import AbortCondition, applicable, load_abort_conditions
@@ -112,6 +107,11 @@ class DrillSession:
         """The bound of ``outcome.alert_time_s(step=…)``, s: ``firing`` or ``resolved``."""
         plan = self.alert_plan(name)
         return Bound(plan.fires_s if step == "firing" else plan.resolves_s, f"{name}.{step}_s", plan.source)
+
+    @property
+    def monitoring_plan(self) -> StackPlan:
+        """What the monitoring stack of this session's targets is held against."""
+        return stack_plan(self.settings.scenarios_dir, self.monitoring_scale)
 
     def load_named(self, name: str) -> Workload:
         """The load ``scenarios/NAME.toml`` at the profile's rate. Raises :class:`~harness.errors.ConfigError`."""
@@ -215,6 +215,7 @@ class Drill:
         flags: Mapping[str, bool | float] | None = None,
         panel: bool = False,
         alert: str | None = None,
+        validate_monitoring: bool = False,
     ) -> Outcome:
         """Run the experiment around ``fault`` and answer its measured values.
 
@@ -223,7 +224,8 @@ class Drill:
         runbook's plan is met, or else after the time faults are held. ``flags`` are in force before the fault, where
         it is not blended recall for the cohort; ``panel`` asks a panel of undisturbed memories the same questions all
         along. ``alert`` names the alert of ``scenarios/monitoring.toml`` that must fire for the fault and be resolved
-        after it; the phases wait for it.
+        after it; the phases wait for it. ``validate_monitoring`` asks under the fault and after it whatever
+        ``harness validate-monitoring`` asks (``outcome.after.monitoring_findings``).
 
         Raises :class:`Aborted`, :class:`NotExercised` or :class:`Inconclusive` where the assertions that follow would
         mean nothing, and :class:`~harness.errors.CapabilityMissing` where the target lacks something.
@@ -232,11 +234,7 @@ class Drill:
             raise UsageError("a drill runs one experiment", where=self.name, hint="write a second test")
         self._ran = True
         session = self.session
-        requires = self._requires | set(fault.requires) | set(then.requires if then else ())
-        wants = fault.wants
-        if alert is not None or "prometheus" in requires:
-            wants = wants | {"prometheus"}
-            requires = requires | {"prometheus"} | ({"host.prometheus"} if session.settings.embedded else set())
+        requires, wants = self._needs(fault, then, watched=alert is not None or validate_monitoring)
         experiment = Experiment(
             name=self.name,
             fault=fault,
@@ -253,6 +251,7 @@ class Drill:
             flags=flags,
             panel=panel,
             alert=session.alert_plan(alert) if alert is not None else None,
+            monitoring=session.monitoring_plan if validate_monitoring else None,
             facts=session_facts(session.settings),
         )
         if session.settings.dry_run:
@@ -264,6 +263,14 @@ class Drill:
         summary = CaseSummary(read_case(self.folder))
         self._raise_if_meaningless()
         return Outcome(CaseContext(summary, str(self.folder), self._record))
+
+    def _needs(self, fault: Fault, then: Remedy | None, *, watched: bool) -> tuple[frozenset[str], frozenset[str]]:
+        """The capabilities a case must find, and what its target is to be started with."""
+        requires = self._requires | set(fault.requires) | set(then.requires if then else ())
+        if not watched and "prometheus" not in requires:
+            return requires, fault.wants
+        beside = {"prometheus", "host.prometheus"} if self.session.settings.embedded else {"prometheus"}
+        return requires | beside, fault.wants | {"prometheus"}
 
     def _would_do(self, experiment: Experiment) -> str:
         """For a dry run."""
@@ -362,36 +369,7 @@ def software_facts() -> dict[str, Any]:
     """Command, commit, versions and machine; no secrets."""
     return {
         "command": command_line(),
-        "commit": _commit(),
-        "versions": _versions(),
+        "commit": commit(),
+        "versions": versions(),
         "machine": machine(),
     }
-
-
-def command_line() -> str:
-    """The command that started this process, without what a URL may hold of a password."""
-    words = [re.sub(r"(?<=://)[^/@\s]+@", "***@", word) for word in sys.argv]
-    return shlex.join([Path(words[0]).name, *words[1:]]) if words else ""
-
-
-@lru_cache(maxsize=1)
-def _commit() -> str:
-    root = Path(harness.__file__).resolve().parents[1]
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return found.stdout.strip() or "unknown"
-
-
-@lru_cache(maxsize=1)
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "engram-harness": harness.__version__}
-    for name in ("numpy", "scipy", "locust", "gevent", "httpx", "pytest"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "missing"
-    return versions

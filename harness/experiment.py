@@ -10,6 +10,7 @@ from harness.engram.capabilities import Capabilities
 from harness.faults.base import Fault
 from harness.faults.remedy import RemedyPlan
 from harness.monitoring.expectations import AlertPlan
+from harness.monitoring.stack import StackPlan
 from harness.scenario.abort import AbortCondition
 from harness.scenario.profiles import Profile
 from harness.scenario.slo import Objectives
@@ -35,6 +36,7 @@ class Experiment:
     flags: Mapping[str, bool | float] | None = None  # in force before the fault; None: blended recall for the cohort
     panel: bool = False
     alert: AlertPlan | None = None  # must fire for the fault, and be resolved after it
+    monitoring: StackPlan | None = None  # what the monitoring stack is held against, under the fault and after it
     facts: dict[str, Any] = field(default_factory=dict)
 
     def manifest(self, target: dict[str, Any], capabilities: Capabilities, started: str) -> dict[str, Any]:
@@ -55,4 +57,5 @@ class Experiment:
             **self.facts,
             **(self.remedy.as_json() if self.remedy else {}),
             **({"alert": self.alert.as_json()} if self.alert else {}),
+            **({"monitoring": self.monitoring.as_json()} if self.monitoring else {}),
         }

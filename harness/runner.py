@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from harness.case_flags import case_flags
+from harness.case_monitoring import LONGEST_LOOK_S, CaseMonitoring
 from harness.case_watch import TICK_S, CaseWatch
 from harness.clock import Clock, SystemClock
 from harness.engram.capabilities import Capabilities
@@ -63,6 +64,8 @@ class ExperimentRun:
         self._load: LoadSupervisor | None = None
         self._begun = math.nan
         self._watch = CaseWatch(experiment, target, writer, clock=self._clock, progress=progress)
+        plan = experiment.monitoring
+        self._monitoring = CaseMonitoring(plan, target, writer, self._watch, self._clock) if plan is not None else None
         self._alerts: AlertProbe | None = None
         self._marks: Annotator | None = None
 
@@ -110,6 +113,8 @@ class ExperimentRun:
             try:
                 load = self._start_load(client)
                 self._watch.wait(WARM_UP_S, "warm-up")
+                if self._monitoring is not None:
+                    self._monitoring.settle()
                 if self._may_inject(self._baseline()):
                     self._fault_and_after(load)
             finally:
@@ -129,7 +134,7 @@ class ExperimentRun:
     def _start_load(self, client: EngramClient) -> LoadSupervisor:
         experiment = self.experiment
         profile = experiment.profile
-        longest = (profile.baseline_s + profile.fault_s + profile.after_s) * 2 + 600.0 + self._longest_alert_s
+        longest = (profile.baseline_s + profile.fault_s + profile.after_s) * 2 + 600.0 + self._longest_looks_s
         plan = LoadPlan(
             workload=experiment.workload,
             base_url=self._target.base_url,
@@ -203,6 +208,12 @@ class ExperimentRun:
         return 0.0 if alert is None else ALERT_PATIENCE * (alert.fires_s + alert.resolves_s)
 
     @property
+    def _longest_looks_s(self) -> float:
+        """What alerts and looks at the monitoring stack may add to the phases."""
+        plan = self.experiment.monitoring
+        return self._longest_alert_s + (0.0 if plan is None else plan.patience_s + 2 * LONGEST_LOOK_S)
+
+    @property
     def _abort_s(self) -> float:
         return self.experiment.objectives.limits["drill_abort_s"].value
 
@@ -215,7 +226,7 @@ class ExperimentRun:
             record=self._event,
             clock=self._clock,
             cancel=self._watch.tripped,
-            hold_s=self._longest_alert_s
+            hold_s=self._longest_looks_s
             + (profile.fault_s if remedy is None else remedy.longest_s(profile.fault_s, profile.after_s)),
             observe_heal_s=self._abort_s,
         )
@@ -232,6 +243,7 @@ class ExperimentRun:
                 self._until_alert("firing", self.experiment.alert.fires_s, "alert")
             if remedy is None:
                 self._watch.wait(hold_s, "fault")
+                self._look_at_monitoring()
             else:
                 self._roll_back(remedy, hold_s)
             held_until = self._clock.now()
@@ -262,11 +274,16 @@ class ExperimentRun:
         if self.experiment.alert is not None:
             self._until_alert("inactive", self.experiment.alert.resolves_s, "resolving")
         self._watch.wait(profile.after_s, "recovery")
+        self._look_at_monitoring()
         while self._clock.now() - begun < max(self._abort_s, profile.after_s):
             summary = CaseSummary(read_case(self._writer.folder))
             if all(r.state in ("recovered", "never_left") for r in summary.recoveries):
                 return
             self._watch.wait(_WATCH_STEP_S, "recovery")
+
+    def _look_at_monitoring(self) -> None:
+        if self._monitoring is not None:
+            self._monitoring.look()
 
     # waiting, watching, ending
 

@@ -62,7 +62,9 @@ def test_consolidation_fails(drill, consolidation_failure, alert_limit, name):
 
 @pytest.mark.drill(family="monitoring", requires=("prometheus", "proxy"))
 def test_silent_metrics_are_no_health(drill, metrics_outage, alert_limit):
-    """The service serves, its metrics do not answer: every other alert is blind, and one says so."""
-    outcome = drill.run(metrics_outage(), alert="EngramDown")
+    """The service serves, its metrics do not answer: every other alert is blind, and one says so, and a validation."""
+    outcome = drill.run(metrics_outage(), alert="EngramDown", validate_monitoring=True)
 
+    assert outcome.during.monitoring_findings(check="target up") == 1
+    assert outcome.after.monitoring_findings == 0
     it_fired_and_was_resolved(outcome, alert_limit, "EngramDown")

@@ -17,14 +17,10 @@ from harness.settings import DEFAULT_SEED
 from harness.targets.base import EMBEDDED, STARTED_HERE
 
 if TYPE_CHECKING:
-    from harness.prometheus import PrometheusClient
     from harness.targets.base import Target
 
 _TIME_SCALE = 15.0  # a scrape a second, as in drills
 _LOAD_PER_S = 60.0
-_LOOK_S = 0.5
-_PATIENCE_S = 600.0  # at the usual intervals; divided by the time scale
-_LEAST_PATIENCE_S = 30.0
 _USUAL_ABSENCE = {
     "prometheus": "it is not installed (Debian: apt-get install prometheus)",
     "grafana": "there is none beside an embedded Engram",
@@ -92,26 +88,17 @@ def _validate_stack(arguments: argparse.Namespace) -> list[Finding]:
 
 def _look(target: Target, scale: float) -> list[Finding]:
     from harness.clock import SystemClock
-    from harness.prometheus import PrometheusClient
+    from harness.monitoring.stack import LOOK_S, has_data, stack_plan
+    from harness.settings import scenarios_folder
 
     absent = {**_USUAL_ABSENCE, **target.describe().get("absent", {})}
     if target.prometheus_url is None:
         raise EnvironmentUnusable("there is no Prometheus to validate", where=absent["prometheus"])
-    clock, never = SystemClock(), threading.Event()
-    deadline = clock.now() + max(_LEAST_PATIENCE_S, _PATIENCE_S / scale)
-    with PrometheusClient.from_environment(target.prometheus_url) as client:
-        while clock.now() < deadline and not _has_data(client):
-            clock.wait(never, _LOOK_S)
+    clock, never, plan = SystemClock(), threading.Event(), stack_plan(scenarios_folder(), scale)
+    deadline = clock.now() + plan.patience_s
+    while clock.now() < deadline and not has_data(target.prometheus_url, plan.spec):
+        clock.wait(never, LOOK_S)
     return validate(target.prometheus_url, target.grafana_url, target.base_url, absent)
-
-
-def _has_data(client: PrometheusClient) -> bool:
-    """Whether a stack that is all right has had its time: what only takes time is not said to be wrong."""
-    from harness.monitoring.assets import load_spec
-    from harness.monitoring.validation import validate_prometheus
-    from harness.settings import scenarios_folder
-
-    return all(finding.verdict != "failed" for finding in validate_prometheus(client, load_spec(scenarios_folder())))
 
 
 def validate(
@@ -121,37 +108,11 @@ def validate(
 
     Raises an error of exit code 3 where a URL does not answer, refuses us, or is something else.
     """
-    from harness.engram import EngramClient
-    from harness.monitoring.assets import load_spec
-    from harness.monitoring.grafana import GrafanaClient
-    from harness.monitoring.validation import skipped, validate_exporter, validate_prometheus
-    from harness.monitoring.validation_grafana import validate_grafana
-    from harness.monitoring.validation_witness import validate_witness
-    from harness.prometheus import PrometheusClient
-    from harness.scenario.slo import load_objectives
+    from harness.monitoring.stack import Stack, stack_plan, validate_stack
     from harness.settings import scenarios_folder
 
-    folder = scenarios_folder()
-    spec, limits = load_spec(folder), load_objectives(folder / "slo.toml").limits
-    found: list[Finding] = []
-    why = {"prometheus": "no --prometheus-url", "grafana": "no --grafana-url", **(absent or {})}
-    if prometheus:
-        with PrometheusClient.from_environment(prometheus) as client:
-            found += validate_prometheus(client, spec)
-    else:
-        found.append(skipped("prometheus", why["prometheus"]))
-    if grafana:
-        with GrafanaClient.from_environment(grafana) as shown:
-            found += validate_grafana(shown, spec)
-    else:
-        found.append(skipped("grafana", why["grafana"]))
-    if target:
-        with EngramClient(target) as engram:
-            found.append(validate_exporter(engram, spec))
-            found += validate_witness(engram, latency_agreement=limits["witness_latency_agreement"].value)
-    else:
-        found.append(skipped("engram", "no --target"))
-    return found
+    stack = Stack(prometheus or None, grafana or None, target or None, absent or {})
+    return validate_stack(stack, stack_plan(scenarios_folder()))
 
 
 def _print(findings: Sequence[Finding]) -> None:

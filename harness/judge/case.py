@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from harness.judge import alerting, quantities, rollback
+from harness.judge import alerting, monitoring, quantities, rollback
 from harness.judge.checks import Check, CheckResult, answer, check_from_json
 from harness.judge.durability import BAD
 from harness.judge.steady_state import steady_state
@@ -64,7 +64,7 @@ def conditions_of(summary: CaseSummary, ended: str, checks: int, undecided: bool
     found += _steady(summary)
     if record.first("baseline_rejected") is None:
         found += [_exercised(summary), _healed(summary), *_rolled_back(summary)]
-        found.append(_load_held(summary))
+        found += [_load_held(summary), *_monitoring(summary)]
     found += _durability(summary)
     if ended != "completed":
         found += _body(ended, found, undecided)
@@ -136,6 +136,17 @@ def _rolled_back(summary: CaseSummary) -> list[Condition]:
     return [Condition("rollback", Verdict.PASS, f"carried out, and seen to act: {seen.get('evidence', '')}")]
 
 
+def _monitoring(summary: CaseSummary) -> list[Condition]:
+    """Of a case that is to look at its monitoring stack: that somebody looked, and what was left out of it."""
+    record = summary.record
+    if "monitoring" not in record.manifest or record.first("effect_not_observed") is not None:
+        return []
+    if record.first(monitoring.EVENT) is None:
+        return [Condition("monitoring", Verdict.INCONCLUSIVE, "nobody looked at the monitoring stack")]
+    left = "; ".join(monitoring.left_out(summary.view))
+    return [Condition("monitoring", Verdict.PASS, "looked at" + (f"; left out: {left}" if left else ", all of it"))]
+
+
 def _durability(summary: CaseSummary) -> list[Condition]:
     """Whatever a drill is about, an acknowledged memory that is gone or wrong is a failure."""
     result = summary.read_back
@@ -183,6 +194,7 @@ def verdict_json(judgement: CaseJudgement) -> dict[str, Any]:
         "fault": manifest.get("fault", {}),
         **({"rollback": rollback.as_json(summary.view)} if manifest.get("rollback") else {}),
         **({"alert": alerting.as_json(summary.view)} if manifest.get("alert") else {}),
+        **({"monitoring": monitoring.as_json(summary.view)} if manifest.get("monitoring") else {}),
         "evidence": [{"name": e.name, "seen": e.seen, "detail": e.detail} for e in summary.evidence],
         "attempt": manifest.get("attempt", 1),
         "seed": manifest.get("seed"),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from harness.judge import alerting, rollback
+from harness.judge import alerting, monitoring, rollback
 from harness.judge import panel as _panel  # noqa: F401 - registers what a panel of undisturbed memories is asked for
 from harness.judge import quantities_recall as _register  # noqa: F401 - registers what recalls are asked for
 from harness.judge.intervals import exactly
@@ -164,6 +164,8 @@ def excusable(summary: CaseSummary, check: Check) -> bool:
         return summary.late_by_latency_alone(check.arguments.get("signal"), check.bound)
     if check.name == "step_time_s":
         return check.op in ("<=", "<")  # that a step ended at all is a condition of the case, and not excused
+    if check.name == "monitoring_findings":
+        return check.op in ("<=", "<", "==") and monitoring.only_timed(summary.view, check.window)
     if check.name == "error_rate":
         return check.op in ("<=", "<") and summary.only_timeouts(check.window)
     found = QUANTITIES.get(check.name)
@@ -194,7 +196,8 @@ def _reason(check: Check, estimate: Estimate, verdict: Verdict) -> str:
     measured = describe(estimate)
     bound = f"{check.bound:g}" + (f" ({check.bound_name}, {check.source})" if check.bound_name else "")
     if verdict is Verdict.FAIL:
-        return f"{check.label} = {measured}, must be {check.op} {bound}"
+        note = f": {estimate.note}" if estimate.note else ""
+        return f"{check.label} = {measured}, must be {check.op} {bound}{note}"
     needed = _would_decide(estimate, check.bound)
     note = f"; {estimate.note}" if estimate.note else ""
     return f"{check.label} = {measured} straddles {check.op} {bound}{needed}{note}"

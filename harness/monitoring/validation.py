@@ -21,7 +21,11 @@ DUAL_MEMORY = ("engram_concepts_formed_total", "engram_bindings_created_total", 
 
 @dataclass(frozen=True)
 class Finding:
-    """One question and its answer. ``verdict``: ``ok``, ``failed``, or ``skipped`` with the reason in ``detail``."""
+    """One question and its answer.
+
+    ``verdict``: ``ok``, ``failed``, ``skipped`` (nobody was to look) or, in a record, ``unasked`` (somebody was to look
+    and could not), with the reason in ``detail``.
+    """
 
     check: str
     verdict: str
@@ -45,6 +49,11 @@ def failed(check: str, detail: str) -> Finding:
 def skipped(check: str, detail: str) -> Finding:
     """Nobody looked, and why."""
     return Finding(check, "skipped", detail)
+
+
+def unasked(check: str, detail: str) -> Finding:
+    """Whoever looked got no answer, and why."""
+    return Finding(check, "unasked", detail)
 
 
 def validate_prometheus(client: PrometheusClient, spec: MonitoringSpec) -> list[Finding]:

@@ -113,6 +113,7 @@ TABLE: tuple[Defect, ...] = (
     _share("coherence_low", "concepts have this share of the coherence they should have", 0.7),
     _share("consolidation_fails", "this share of consolidation runs fails", 0.2),
     Defect("metrics_gone", "dual-memory metrics are never exported"),
+    Defect("metric_renamed", "engram_blended_recall_total is exported as engram_blended_recalls_total"),
     _share("canary_unsure", "a canary recall is this share less sure of its answer as a whole", 0.2),
     Defect("confidence_gone", "a recall's answer bears no confidence as a whole"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +127,8 @@ class Metrics:
         vanished = (self._faulty() and self._defects.on("metrics_vanish")) or self._defects.on("metrics_gone")
         if monitoring and not vanished:
             text += generate_latest(self.dual)
+        if self._defects.on("metric_renamed"):
+            text = re.sub(rb"\bengram_blended_recall_total\b", b"engram_blended_recalls_total", text)
         if self._faulty() and self._defects.on("nan_metrics"):
             text = _gauges_as_nan(text)
         return text

@@ -68,7 +68,7 @@ def load_catalogue(path: Path = CATALOGUE, drills: Path = DRILLS) -> list[Entry]
 def _entry(name: str, table: Table, drills: dict[str, Drill]) -> Entry:
     also = table.raw("with", [])
     entry = Entry(
-        name,
+        table.text("defect", name),
         table.text("drill", choices=drills),
         table.text("because"),
         table.numbers("magnitudes") if "magnitudes" in table else (),

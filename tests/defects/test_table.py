@@ -50,7 +50,11 @@ def test_every_drill_is_there_and_run_healthy_and_idle() -> None:
     jobs = jobs_of(load_catalogue(), drills, sweep=True)
     assert len({job.key for job in jobs}) == len(jobs)
     assert {job.drill.name for job in jobs if job.kind == "healthy"} == set(drills)
-    assert {job.drill.name for job in jobs if job.kind == "idle"} == set(drills) - {"control", "phase0_load"}
+    assert {job.drill.name for job in jobs if job.kind == "idle"} == set(drills) - {
+        "control",
+        "monitoring",
+        "phase0_load",
+    }
     assert all(job.because for job in jobs if job.kind == "defect")
 
 

@@ -233,6 +233,11 @@ def families_missing(server: Server) -> bool:
     return "engram_blended_recall_total" not in server.metrics()
 
 
+def under_another_name(server: Server) -> bool:
+    names = server.metrics()
+    return "engram_blended_recalls_total" in names and "engram_blended_recall_total" not in names
+
+
 def gauges_are_nan(server: Server) -> bool:
     server.chaos("consolidation/fail_rate", fail_rate=0.01)
     return math.isnan(server.metrics()["engram_bindings_total"])
@@ -304,6 +309,7 @@ LOOKS: dict[str, tuple[list[str], Look]] = {
     "breaker_stuck_open": ([], open_after_healing),
     "invalid_confidence_served": (["invalid_confidence_served=1"], too_confident),
     "cohort_skew": (["cohort_skew=0"], nobody_in_the_sample),
+    "metric_renamed": (["metric_renamed"], under_another_name),
     "metrics_vanish": ([], families_missing),
     "nan_metrics": ([], gauges_are_nan),
     "consolidation_stops": (["consolidation_stops=0"], runs_no_more),
