@@ -88,6 +88,7 @@ def _nested(value: Mapping[str, Any], where: str) -> RunFigures:
         operations=_operations(value, errors, where),
         duration_s=_number(value, "elapsed_seconds", where),
         memory_mb=_number(_table(value, "memory", where), "rss_mb", where),
+        memory_source=str(value.get("memory_source", "")),
         latency=_histogram(hdr, where) if isinstance(hdr, str) else None,
         open_loop=bool(value.get("open_loop", False)),
         doubt=str(value.get("doubt", "")),
@@ -170,9 +171,10 @@ def figures_of_soak(folder: Path) -> RunFigures:
     """
     series = read_soak(folder).series
     steady = series.steady
-    latency = Histogram()
+    latency, sources = Histogram(), set()
     for record, counts in zip(Lines(folder / INTERVALS), steady, strict=False):
         if counts:
+            sources.add(str(_table(record, "target", str(folder)).get("source", "")))
             parts = [_histogram(text, str(folder)) for text in record.get("latency", {}).values()]
             latency = Histogram.merged([latency, *parts])
     good, bad = (int(series.column(name)[steady].sum()) for name in ("good", "bad"))
@@ -191,6 +193,7 @@ def figures_of_soak(folder: Path) -> RunFigures:
         operations=good + bad,
         duration_s=observed,
         memory_mb=float(np.nanmedian(rss)) if np.isfinite(rss).any() else math.nan,
+        memory_source=" and ".join(sorted(sources - {""})),
         latency=latency,
         open_loop=True,
     )
@@ -208,6 +211,7 @@ def result_json(figures: RunFigures, facts: Mapping[str, Any]) -> dict[str, Any]
         "errors": {"total": figures.errors, "error_rate": figures.error_rate},
         "operations": {"total": figures.operations},
         "memory": {"rss_mb": figures.memory_mb},
+        **({"memory_source": figures.memory_source} if figures.memory_source else {}),
         "elapsed_seconds": figures.duration_s,
         "open_loop": figures.open_loop,
         "schedule_lag_p99_ms": figures.lag_ms,

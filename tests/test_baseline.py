@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.baseline import figures_from, load_limits, read_figures, result_json
+from harness.baseline import figures_from, load_limits, read_figures, result_json, write_result
 from harness.cli import main
 from harness.errors import RecordError, RecordTooNew
 from harness.histogram import Histogram
@@ -122,6 +122,22 @@ def test_baseline_writes_the_file_and_the_log(soak: Path, tmp_path: Path, capsys
     capsys.readouterr()
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["baseline"] == "phase0"
+
+
+def test_whose_word_the_memory_is_goes_along(tmp_path: Path) -> None:
+    shape, session = Shape(interval_s=300.0), tmp_path / "20251120-000000"
+    session.mkdir()
+    write(session, shape)
+    assert read_figures(session).memory_source == ""
+    [file] = session.rglob("intervals.jsonl")
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    for number, record in enumerate(records):
+        record["target"]["source"] = "engine" if number > len(records) / 2 else "process"
+    file.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    figures = read_figures(session)
+    assert figures.memory_source == "engine and process"
+    write_result(tmp_path / "result.json", figures, {})
+    assert read_figures(tmp_path / "result.json").memory_source == "engine and process"
 
 
 @pytest.mark.parametrize(("verdict", "code"), [("FAIL", 1), ("INCONCLUSIVE", 4), ("ABORTED", 1), ("?", 3)])

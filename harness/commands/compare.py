@@ -189,7 +189,8 @@ def table_lines(found: Comparison) -> list[str]:
     lines = [f"{'Metric':<24}{'Before':>11}{'After':>11}   {'Change':<30}Verdict"]
     rows = [*found.rows, found.competitive] if found.competitive else found.rows
     for row in rows:
-        verdict = f"{row.verdict.value} (limit {row.limit})" if row.verdict else ""
+        limit = f" (limit {row.limit})" if row.limit else ""
+        verdict = f"{row.verdict.value}{limit}" if row.verdict else ""
         figures = (_figure(row, row.before), _figure(row, row.after))
         lines.append(f"{row.metric:<24}{figures[0]:>11}{figures[1]:>11}   {_change(row):<30}{verdict}".rstrip())
     lines += [f"  {row.metric}: {row.note}" for row in rows if row.note]

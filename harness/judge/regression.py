@@ -24,6 +24,11 @@ from harness.model import NO_INTERVAL, Estimate, Interval, Verdict, json_number
 ALPHA = 0.05
 _Z = float(special.ndtri(1 - ALPHA))
 METHODS = ("intervals", "runbook")
+_MEMORY_IS = {
+    "process": "the resident memory of its process",
+    "engine": "the anonymous memory of all its container's processes",
+    "service": "the resident memory it tells of itself",
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class RunFigures:
     """What one run measured; NaN or None where its record is silent.
 
     ``doubt``: why its timing is not to be trusted, ``lag_ms`` the most that may have added to its P99.
+    ``memory_source``: whose word its memory is (``process``, ``engine``, ``service``), empty where nobody says.
     """
 
     name: str
@@ -47,6 +53,7 @@ class RunFigures:
     open_loop: bool = False
     doubt: str = ""
     lag_ms: float = 0.0
+    memory_source: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,8 +162,7 @@ def compare_runs(
     rows.append(_errors_row(before, after))
     rows.append(_error_rate_row(before, after, limits, method))
     if not math.isnan(_mean(before, "memory_mb")) and not math.isnan(_mean(after, "memory_mb")):
-        change = _log_ratio(before, after, "memory_mb", None, limits, "runbook")
-        rows.append(Row("Memory (MB)", *_means(before, after, "memory_mb"), _relative(change), None))
+        rows.append(_memory_row(before, after, limits))
     against = _competitive_row(after, limits, method, doubt) if competitive else None
     return Comparison(rows, against, len(before), method)
 
@@ -290,6 +296,18 @@ def _throughput_row(
     if doubt and verdict is Verdict.FAIL:  # what a late generator did not send, the target could not serve
         return Row(metric, *means, change, Verdict.INCONCLUSIVE, limit, f"not to be trusted: {doubt}")
     return Row(metric, *means, change, verdict, limit, _would_decide(log_ratio, math.log1p(allowed), verdict))
+
+
+def _memory_row(before: Sequence[RunFigures], after: Sequence[RunFigures], limits: Limits) -> Row:
+    """Shown and not judged; undecided where the two are not the same figure (docs/soak.md: whose word it is)."""
+    metric, means = "Memory (MB)", _means(before, after, "memory_mb")
+    sides = [sorted({run.memory_source for run in runs if run.memory_source}) for runs in (before, after)]
+    if len({source for side in sides for source in side}) < 2:
+        return Row(metric, *means, _relative(_log_ratio(before, after, "memory_mb", None, limits, "runbook")), None)
+    said = [" and ".join(f"{source} ({_MEMORY_IS.get(source, 'another figure')})" for source in side) for side in sides]
+    told = [one or "nobody says" for one in said]
+    note = f"not the same figure: before by {told[0]}, after by {told[1]}"
+    return Row(metric, *means, Estimate(math.nan, NO_INTERVAL, "ratio", 0, None, note), Verdict.INCONCLUSIVE, "", note)
 
 
 def _errors_row(before: Sequence[RunFigures], after: Sequence[RunFigures]) -> Row:

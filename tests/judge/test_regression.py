@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from harness.commands.compare import table_lines
 from harness.errors import EXIT_COMPETITIVE, EXIT_FAILED, EXIT_OK, EXIT_UNDECIDED
 from harness.histogram import Histogram
 from harness.judge.regression import Limits, Row, RunFigures, compare_runs
@@ -142,3 +143,34 @@ def test_input_is_checked() -> None:
         compare_runs([RUN], [], LIMITS)
     with pytest.raises(ValueError, match="method"):
         compare_runs([RUN], [RUN], LIMITS, method="welch")
+
+
+def memory(source: str, mb: float = 100.0) -> RunFigures:
+    return replace(RUN, memory_mb=mb, memory_source=source)
+
+
+@pytest.mark.parametrize("sources", [("process", "process"), ("", ""), ("", "engine"), ("process", "")])
+def test_memory_of_the_same_witness_is_shown_and_not_judged(sources: tuple[str, str]) -> None:
+    found = compare_runs([memory(sources[0])], [memory(sources[1], 130.0)], LIMITS, method="runbook")
+    shown = row(found.rows, "Memory")
+    assert (shown.verdict, shown.note) == (None, "")
+    assert shown.change.value == pytest.approx(0.3)
+    assert found.exit_code == EXIT_OK
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(["process"], ["engine"]), (["engine"], ["service"]), (["process", "engine"], ["process", "process"])],
+)
+def test_memory_by_two_witnesses_is_undecided(before: list[str], after: list[str]) -> None:
+    sides = [[memory(source) for source in side] for side in (before, after)]
+    found = compare_runs(*sides, LIMITS, method="runbook")
+    shown = row(found.rows, "Memory")
+    assert shown.verdict is Verdict.INCONCLUSIVE
+    assert math.isnan(shown.change.value)
+    assert "not the same figure: before by " in shown.note
+    assert "engine (the anonymous memory of all its container's processes)" in shown.note
+    assert found.exit_code == EXIT_UNDECIDED
+    text = "\n".join(table_lines(found))
+    assert "(limit )" not in text
+    assert f"Memory (MB): {shown.note}" in text
