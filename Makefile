@@ -11,7 +11,7 @@ KILLS ?= 3000
 TRIALS ?= 480
 READY := $(VENV)/.ready
 
-.PHONY: drills phase0 docs-commands images test rehearsals watches fail-closed monitoring defects bench torture doses aborts durability calibrate lint clean help
+.PHONY: drills phase0 docs-commands images test test-long rehearsals watches fail-closed monitoring defects bench torture doses aborts durability calibrate lint clean help
 
 help:
 	@grep -E "^# |^[a-z][a-z0-9-]*:" Makefile
@@ -39,6 +39,10 @@ images: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest tests -n 3 $(ARGS)
+
+# What make test leaves out for its time: the other lies of a stack in containers, the other ways to the same refusal.
+test-long: $(READY)
+	$(BIN)/python -m pytest tests -m long -n 2 $(ARGS)
 
 # Every command of the operations documents that takes minutes, for real (the short ones are part of make test).
 # ARGS=dual_memory_rollout.md:34 runs one block.

@@ -6,6 +6,17 @@ import os
 import signal
 import sys
 
+import pytest
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked ``long`` run where they are asked for, by ``-m`` or by name."""
+    if config.option.markexpr or any("::" in argument for argument in config.invocation_params.args):
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
+
 
 def pytest_configure() -> None:
     """Signals as a terminal leaves them, and compiled modules kept."""

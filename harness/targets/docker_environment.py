@@ -165,8 +165,9 @@ class Environment:
             ended = part.ended()
             if ended:
                 raise _failed(name, part, f"{ended} before it was ready")
+            url = _url_of(name, part)
             try:
-                why = self._unready(name, part.url)
+                why = self._unready(name, url)
             except (TargetUnreachable, TargetRefused, TargetAnswerInvalid) as error:
                 why = error.what
             except httpx.HTTPError as error:
@@ -229,6 +230,16 @@ class Environment:
             shutil.rmtree(scratch, ignore_errors=True)
         release, self._release = self._release, lambda: None
         release()
+
+
+def _url_of(name: str, part: Part) -> str:
+    """Where it is published; one that ended in this moment is told as such, and not as one without a port."""
+    try:
+        return part.url
+    except TargetError as error:
+        if ended := part.ended():
+            raise _failed(name, part, f"{ended} before it was ready") from error
+        raise
 
 
 def _failed(name: str, part: Part, what: str) -> TargetError:

@@ -135,7 +135,7 @@ def scenarios(tmp_path: Path) -> Path:
     ("defects", "because"),
     [
         ((), ""),
-        (("metric_renamed",), "metrics scraped"),
+        pytest.param(("metric_renamed",), "metrics scraped", marks=pytest.mark.long),  # half a minute of patience
         (("errors_counter_silent", "error_rate=0.3"), "witness: errors"),
     ],
     ids=["honest", "metric renamed", "errors not counted"],

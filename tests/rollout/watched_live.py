@@ -212,7 +212,9 @@ def filling(folder: Path, scale: float) -> tuple[float, Seen]:
         watch.wait_for("begun")
         last, under, bad_from = 0.0, time.monotonic(), 0.0
         while not bad_from:
-            assert watch.said("trigger") is None, watch.said("trigger")
+            if watch.said("trigger") is not None:  # the watch's own requests leak as well, and were the last few
+                bad_from = under
+                break
             for _ in range(25):  # 5 MB
                 client.health()
             at, scraped = time.monotonic(), client.metrics()

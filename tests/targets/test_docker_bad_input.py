@@ -162,7 +162,7 @@ def test_a_port_that_is_taken(
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "up" else pytest.mark.long) for n in COMMANDS])
 def test_an_image_that_runs_no_server(
     name: str,
     images: Images,

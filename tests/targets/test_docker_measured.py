@@ -63,7 +63,10 @@ def test_a_soak_of_a_container_sees_its_process_and_leaves_nothing(images: Image
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("seen", [True, False], ids=["its process", "the engine's word"])
+@pytest.mark.parametrize(
+    "seen",
+    [pytest.param(True, id="its process"), pytest.param(False, id="the engine's word", marks=pytest.mark.long)],
+)
 def test_a_leak_in_a_container_fails_its_soak(
     images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: bool
 ) -> None:
@@ -80,6 +83,7 @@ def test_a_leak_in_a_container_fails_its_soak(
     assert all(target["fds"] > 0 for target in targets), "the service tells them where nobody can count"
 
 
+@pytest.mark.long
 @pytest.mark.docker
 def test_what_nobody_tells_of_a_container_is_no_pass(
     images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
