@@ -60,7 +60,7 @@ def test_consolidation_fails(drill, consolidation_failure, alert_limit, name):
     it_fired_and_was_resolved(outcome, alert_limit, name)
 
 
-@pytest.mark.drill(family="monitoring", requires=("prometheus", "proxy"))
+@pytest.mark.drill(family="monitoring", requires=("prometheus", "prometheus_through_proxy"))
 def test_silent_metrics_are_no_health(drill, metrics_outage, alert_limit):
     """The service serves, its metrics do not answer: every other alert is blind, and one says so, and a validation."""
     outcome = drill.run(metrics_outage(), alert="EngramDown", validate_monitoring=True)

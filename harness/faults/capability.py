@@ -44,10 +44,10 @@ def require(names: Iterable[str], target: Target) -> None:
     """Raise :class:`CapabilityMissing` naming what is not there and why."""
     wanted = list(names)
     require_host(wanted)
-    if "prometheus" in wanted and target.prometheus_url is None:
-        raise CapabilityMissing(f"the target lacks prometheus ({NEEDED['prometheus']})", where=target.base_url)
-    known = [name for name in wanted if not name.startswith(HOST_PREFIX) and name != "prometheus"]
-    target.capabilities.require(known, where=target.base_url)
+    lacking = missing((name for name in wanted if not name.startswith(HOST_PREFIX)), target)
+    if lacking:
+        what = "; ".join(f"{name} ({why})" for name, why in lacking.items())
+        raise CapabilityMissing(f"the target lacks {what}", where=target.base_url)
 
 
 def require_host(names: Iterable[str]) -> None:
@@ -64,6 +64,7 @@ NEEDED = {
     "process": "only a target on this machine, started here, has a process to act on",
     "data_dir": "only a target started here has its data where they can be reached",
     "proxy": "the target was not started behind the fault proxy",
+    "prometheus_through_proxy": "its Prometheus reads it past the fault proxy and sees nothing of what is cut there",
     "disk_shim": "the target was not started with the disk shim",
     "prometheus": "no Prometheus watches the target: give --prometheus-url",
 }

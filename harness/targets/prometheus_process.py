@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.clock import Clock, SystemClock
+from harness.engram import Capabilities
 from harness.engram.transport import secret_from_environment
 from harness.errors import EnvironmentUnusable, TargetAnswerInvalid, TargetError, TargetRefused, TargetUnreachable
 from harness.prometheus import PrometheusClient
@@ -197,6 +198,11 @@ class MonitoredTarget(WrappedTarget):
         self._lookback_s = lookback_s
         self._register = register
         self._prometheus: PrometheusProcess | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        found = self._inner.capabilities
+        return found.plus("prometheus_through_proxy") if "proxy" in found else found
 
     @property
     def prometheus_url(self) -> str | None:

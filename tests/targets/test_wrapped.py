@@ -9,6 +9,8 @@ from unittest.mock import create_autospec
 
 import pytest
 
+from harness.engram import Capabilities
+from harness.faults.capability import NEEDED, missing
 from harness.targets.base import Target
 from harness.targets.prometheus_process import MonitoredTarget
 from harness.targets.proxied import ProxiedTarget
@@ -18,7 +20,7 @@ INTERFACE = sorted(name for name in {*vars(Target), *Target.__annotations__} if 
 OWN = {
     WrappedTarget: set[str](),
     HurriedTarget: {"restart", "restart_with"},
-    MonitoredTarget: {"prometheus_url", "start", "stop", "describe"},
+    MonitoredTarget: {"capabilities", "prometheus_url", "start", "stop", "describe"},
     ProxiedTarget: {"base_url", "capabilities", "frontend", "start", "stop", "client", "describe", "alive"},
 }
 
@@ -58,6 +60,15 @@ def test_every_other_member_is_the_inner_targets(kind: type[WrappedTarget], name
     getattr(inner, name).assert_called_once_with(*positional, **named)
     if inspect.signature(member).return_annotation != "None":
         assert answer is getattr(inner, name).return_value
+
+
+@pytest.mark.parametrize(("names", "through"), [({"proxy", "restart"}, True), ({"restart"}, False)])
+def test_prometheus_reads_through_the_proxy_where_there_is_one(names: set[str], through: bool, tmp_path: Path) -> None:
+    inner = create_autospec(Target, instance=True)
+    inner.name, inner.owned = "stub", True
+    inner.capabilities = Capabilities(frozenset(names))
+    lacking = missing(["prometheus_through_proxy"], _wrap(MonitoredTarget, inner, tmp_path))
+    assert lacking == ({} if through else {"prometheus_through_proxy": NEEDED["prometheus_through_proxy"]})
 
 
 def test_a_hurried_target_gives_its_restarts_up_with_the_case() -> None:
