@@ -32,6 +32,7 @@ def test_an_engram_that_ends_at_its_start_and_its_record_judged_again(tmp_path: 
     assert reason in again.stdout
 
 
+@pytest.mark.long
 @pytest.mark.docker
 def test_an_image_whose_server_never_becomes_ready(tmp_path: Path) -> None:
     """The image of Prometheus runs a server, and none that ever is an Engram."""

@@ -114,7 +114,10 @@ def test_a_session_on_a_pod_is_judged_and_leaves_it_as_it_was(world: World, tmp_
         assert not client.chaos_listing().active
 
 
-@pytest.mark.parametrize("guarded", [True, False], ids=["the guardian heals", "harness heal heals"])
+@pytest.mark.parametrize(
+    "guarded",
+    [pytest.param(True, id="the guardian heals"), pytest.param(False, id="harness heal heals", marks=pytest.mark.long)],
+)
 def test_a_killed_session_is_healed_in_the_pod(world: World, tmp_path: Path, guarded: bool) -> None:
     before = features(world)
     with run_on_pod(tmp_path, "drills/semantic_pathway") as run:

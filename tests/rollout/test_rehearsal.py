@@ -110,6 +110,7 @@ def test_no_rehearsal_no_page(tmp_path: Path) -> None:
         write_rehearsal_report(tmp_path)
 
 
+@pytest.mark.long
 def test_an_ignored_flag_stops_the_live_walk(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code = main(
         [

@@ -100,6 +100,7 @@ def test_what_nobody_tells_of_a_container_is_no_pass(
         assert "the container's process cannot be seen, and neither engine nor service tells" in found[name]["reason"]
 
 
+@pytest.mark.long
 @pytest.mark.docker
 def test_a_soak_that_was_killed_goes_on_with_the_data_of_its_container(images: Images, tmp_path: Path) -> None:
     results = tmp_path / "results"
