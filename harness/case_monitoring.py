@@ -7,13 +7,13 @@ import threading
 from harness.case_watch import TICK_S, CaseWatch
 from harness.clock import Clock
 from harness.errors import HarnessError
+from harness.judge.monitoring import EVENT
 from harness.monitoring.stack import Stack, StackPlan, has_data, observe_stack
 from harness.monitoring.validation import Finding, unasked
 from harness.targets.base import Target
 from harness.timeline.record import CaseWriter
 
 LONGEST_LOOK_S = 60.0  # hundreds of requests, each of which may be late
-EVENT = "monitoring_validated"
 
 
 class CaseMonitoring:

@@ -133,8 +133,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     _leave_out(config, items)
     config.stash[CASES] = sum(item.get_closest_marker("drill") is not None for item in items)
     first = getattr(config, "workerinput", {}).get("workerid", "gw0") == "gw0"
-    looking = config.option.collectonly or (config.stash[CASES] and _session(config).settings.dry_run)
-    if config.stash[CASES] and first and not looking:
+    may_run = config.stash[CASES] and not config.option.collectonly
+    if may_run and first and not _session(config).settings.dry_run:
         for healed in heal_all().healed:  # no warning: where warnings are errors it would end the session
             display_of(config).note(f"healed after an earlier run: {healed}")
 

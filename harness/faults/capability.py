@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from harness.errors import CapabilityMissing, HostCapabilityMissing
+from harness.engram import Capabilities
+from harness.errors import HostCapabilityMissing
 from harness.faults.cgroup import controller_home, try_group
 from harness.targets.base import Target
 
@@ -45,9 +46,7 @@ def require(names: Iterable[str], target: Target) -> None:
     wanted = list(names)
     require_host(wanted)
     lacking = missing((name for name in wanted if not name.startswith(HOST_PREFIX)), target)
-    if lacking:
-        what = "; ".join(f"{name} ({why})" for name, why in lacking.items())
-        raise CapabilityMissing(f"the target lacks {what}", where=target.base_url)
+    Capabilities(frozenset(), lacking).require(lacking, where=target.base_url)
 
 
 def require_host(names: Iterable[str]) -> None:

@@ -69,11 +69,8 @@ def compare_robustness(
     bound of the gain decides. Cohen's d of the paired differences stands in the note (the runbook wants d > 0.5).
     """
     old, new = np.asarray(control, dtype=np.float64), np.asarray(canary, dtype=np.float64)
-    needed = {"needed": FEWEST_QUESTIONS, "needed_unit": "questions"}
-    if len(old) != len(new):
-        return undecided(metric, f"{len(old)} and {len(new)} answers make no pairs", limit=gain, op=">", **needed)  # type: ignore[arg-type]
-    if why := _unfit(old, within=(0.0, math.inf)) or _unfit(new, within=(0.0, math.inf)):
-        return undecided(metric, why, limit=gain, op=">", **needed)  # type: ignore[arg-type]
+    if why := _no_pairs(old, new, within=(0.0, math.inf)):
+        return undecided(metric, why, limit=gain, op=">", needed=FEWEST_QUESTIONS, needed_unit="questions")
     if old.sum() <= 0:
         return undecided(metric, "the control returned nothing at all: no ratio to it", limit=gain, op=">")
     if bool((old == old[0]).all()) and bool((new == new[0]).all()):
@@ -103,11 +100,8 @@ def compare_confidence(
     is the same for all a bootstrap sees no spread: one that differs, at worst by all of it, may have been missed.
     """
     old, new = np.asarray(control, dtype=np.float64), np.asarray(canary, dtype=np.float64)
-    needed = {"needed": FEWEST_QUESTIONS, "needed_unit": "questions"}
-    if len(old) != len(new):
-        return undecided(metric, f"{len(old)} and {len(new)} answers make no pairs", limit=margin, **needed)  # type: ignore[arg-type]
-    if why := _unfit(old, within=(0.0, 1.0)) or _unfit(new, within=(0.0, 1.0)):
-        return undecided(metric, why, limit=margin, **needed)  # type: ignore[arg-type]
+    if why := _no_pairs(old, new, within=(0.0, 1.0)):
+        return undecided(metric, why, limit=margin, needed=FEWEST_QUESTIONS, needed_unit="questions")
     if old.sum() <= 0:
         return undecided(metric, "the control is sure of nothing at all: no ratio to it", limit=margin)
     if np.ptp(old) < _SAME and np.ptp(new) < _SAME and abs(old[0] - new[0]) < _SAME:
@@ -135,6 +129,13 @@ def paired(control: Mapping[int, float], canary: Mapping[int, float]) -> tuple[F
     """The values of the questions that both arms were asked, in the same order."""
     both = sorted(control.keys() & canary.keys())
     return np.array([control[n] for n in both]), np.array([canary[n] for n in both])
+
+
+def _no_pairs(control: Floats, canary: Floats, within: tuple[float, float]) -> str:
+    """Why the two arms' values are no evidence question by question; empty where they are."""
+    if len(control) != len(canary):
+        return f"{len(control)} and {len(canary)} answers make no pairs"
+    return _unfit(control, within=within) or _unfit(canary, within=within)
 
 
 def _mean_against(metric: str, values: Floats, op: str, limit: float, alpha: float) -> Comparison:

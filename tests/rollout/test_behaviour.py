@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from harness.engram import EngramClient
 from harness.rollout import behaviour
 from harness.rollout.rollback import SPLIT_USERS, PartialRollback
 from harness.targets.attached import AttachedTarget
+from tests.rollout.stub import listening
 
 
 class Balancer:
@@ -71,19 +72,8 @@ def balancing(balancer: Balancer) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Nothing."""
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 64
-
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5.0)
+    with listening(Handler) as url:
+        yield url
 
 
 def test_every_recall_has_a_connection_and_eight_are_in_flight() -> None:
